@@ -1,0 +1,395 @@
+//! A cache: objects of one kind, from this CPU's magazines, the depot, and slabs, in that order.
+//!
+//! The construction of an object survives its free: a constructor runs when an object leaves a slab for the magazines,
+//! the destructor when it goes back (Bonwick and Adams, section 3.1). In between the object is freed and reused as it
+//! is.
+//!
+//! Called by: [`crate::heap`]. Calls: [`crate::cpu_cache`], [`crate::depot`], [`crate::slab`], [`crate::supply`].
+//! No lock is held while a constructor, a destructor or a report runs; they may allocate, from this cache too: the
+//! CPU's magazines are busy then, and the slabs serve.
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::cpu_cache::RACK;
+use crate::depot::{Depot, DepotCounters, Trade};
+use crate::error::{Error, Result};
+use crate::frame::{Frame, PAGE_SIZE};
+use crate::geometry::Geometry;
+use crate::machine::Machine;
+use crate::magazine::{Magazine, rounds_for};
+use crate::size_class::{self, MAX_CLASS_SIZE};
+use crate::slab::{SlabCounters, Slabs};
+use crate::supply::Supply;
+
+/// New slabs are made for this part of a magazine: a first allocation shall not take pages for dozens of objects, nor
+/// the next few come here again.
+const GROW_PART: usize = 4;
+
+/// What a cache is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// For people.
+    pub name: &'static str,
+    /// Bytes of an object.
+    pub size: usize,
+    /// Alignment of an object, in bytes: a power of two up to a page.
+    pub align: usize,
+    /// Prepares an object when it first leaves the slabs; may refuse, and the allocation fails then.
+    pub constructor: Option<fn(NonNull<u8>) -> Result<()>>,
+    /// Undoes the constructor before the object goes back to the slabs.
+    pub destructor: Option<fn(NonNull<u8>)>,
+}
+
+impl Settings {
+    /// Objects of `size` bytes at multiples of `align`, with nothing to construct.
+    pub const fn new(name: &'static str, size: usize, align: usize) -> Self {
+        Self { name, size, align, constructor: None, destructor: None }
+    }
+
+    /// The distance of objects, in bytes.
+    const fn object_size(&self) -> Result<usize> {
+        if !self.align.is_power_of_two() || self.align > PAGE_SIZE {
+            return Err(Error::BadRequest { value: self.align });
+        }
+        if self.size == 0 || self.size > MAX_CLASS_SIZE {
+            return Err(Error::BadRequest { value: self.size });
+        }
+        let align = if self.align < 8 { 8 } else { self.align };
+        let size = self.size.next_multiple_of(align);
+        let least = size_class::MIN_CLASS_SIZE.next_multiple_of(align);
+        let size = if size < least { least } else { size };
+        // At most a page more than the largest class, by alignment; refuse what no slab can hold.
+        if size > MAX_CLASS_SIZE { Err(Error::BadRequest { value: self.size }) } else { Ok(size) }
+    }
+}
+
+/// What follows from the settings.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    settings: Settings,
+    geometry: Geometry,
+    /// Rounds in a magazine.
+    rounds: usize,
+    /// Magazines in a CPU's rack.
+    rack: usize,
+    /// Full magazines in the depot at most.
+    depot_limit: u32,
+}
+
+impl Plan {
+    const fn new(settings: Settings, geometry: Geometry) -> Self {
+        /// What one CPU's magazines, and what the depot may hold, in bytes.
+        const CPU_BYTES: usize = 128 * 1024;
+        const DEPOT_BYTES: usize = 1024 * 1024;
+        let rounds = rounds_for(geometry.object_size);
+        let magazine_bytes = rounds * geometry.object_size;
+        let on_cpu = CPU_BYTES / magazine_bytes;
+        let rack = if on_cpu <= 2 { 0 } else { on_cpu - 2 };
+        let depot = DEPOT_BYTES / magazine_bytes;
+        Self {
+            settings,
+            geometry,
+            rounds,
+            rack: if rack < RACK { rack } else { RACK },
+            depot_limit: if depot < 4 {
+                4
+            } else if depot > 64 {
+                64
+            } else {
+                depot as u32
+            },
+        }
+    }
+}
+
+/// A cache, or a vacant place for one.
+#[derive(Debug)]
+pub struct Cache<M> {
+    id: u16,
+    is_live: AtomicBool,
+    /// Valid while live. Written by [`Cache::open`] only, before `is_live` is set.
+    plan: UnsafeCell<Plan>,
+    depot: Depot<M>,
+    slabs: Slabs<M>,
+    /// Objects handed out past the magazines: by interrupts that landed on a holder, and when memory is scarce.
+    nr_direct_allocs: AtomicU64,
+    nr_direct_frees: AtomicU64,
+}
+
+// SAFETY: `plan` is written only while the cache is not live, by the one who opens it; everything else is atomics and
+// locks.
+unsafe impl<M: Machine> Sync for Cache<M> {}
+
+impl<M: Machine> Cache<M> {
+    /// A vacant place.
+    pub(crate) const fn vacant(id: u16) -> Self {
+        Self {
+            id,
+            is_live: AtomicBool::new(false),
+            plan: UnsafeCell::new(Plan::new(Settings::new("vacant", 16, 8), Geometry::with_pages(16, 1))),
+            depot: Depot::new(),
+            slabs: Slabs::new(id),
+            nr_direct_allocs: AtomicU64::new(0),
+            nr_direct_frees: AtomicU64::new(0),
+        }
+    }
+
+    /// Sets the id, while the array of caches is built.
+    pub(crate) const fn set_id(&mut self, id: u16) {
+        self.id = id;
+        self.slabs.set_id(id);
+    }
+
+    /// Makes the place a cache. The heap keeps two from opening one place at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadRequest`] for a size or alignment that slabs cannot have.
+    pub(crate) fn open(&self, settings: Settings, smallest_request: usize) -> Result<()> {
+        assert!(!self.is_live(), "cache {} is live already", self.id);
+        let object_size = settings.object_size()?;
+        let geometry = Geometry::new(object_size, smallest_request.min(object_size));
+        self.slabs.set_geometry(geometry);
+        // SAFETY: not live, so nobody reads it; one opener at a time by the heap's lock.
+        unsafe { self.plan.get().write(Plan::new(settings, geometry)) };
+        // Release pairs with `is_live`: who sees it live sees the plan.
+        self.is_live.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes the place vacant. No object is out, no magazine is left.
+    pub(crate) fn close(&self) {
+        self.is_live.store(false, Ordering::Release);
+    }
+
+    /// Whether there is a cache here.
+    pub fn is_live(&self) -> bool {
+        self.is_live.load(Ordering::Acquire)
+    }
+
+    fn plan(&self) -> &Plan {
+        // SAFETY: only written while not live, and users have the cache from a heap that opened it before.
+        unsafe { &*self.plan.get() }
+    }
+
+    /// What it was made for.
+    pub fn settings(&self) -> &Settings {
+        &self.plan().settings
+    }
+
+    /// Rounds in one of its magazines.
+    pub fn magazine_rounds(&self) -> usize {
+        self.plan().rounds
+    }
+
+    /// An object; this CPU's magazine is empty or busy.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_slow(&self, supply: &Supply<M>) -> Result<NonNull<u8>> {
+        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold() else {
+            return self.alloc_direct(supply);
+        };
+        loop {
+            if let Some(object) = held.pop() {
+                return Ok(object);
+            }
+            if held.reload_full() {
+                continue;
+            }
+            match self.depot.trade_empty(held.take_previous()) {
+                Ok(full) => {
+                    held.insert(full);
+                    continue;
+                }
+                Err(Some(empty)) => held.put_previous(empty),
+                Err(None) => {}
+            }
+            if held.is_unloaded() {
+                let Some(empty) = supply.magazine(self.plan().rounds) else { break };
+                held.insert(empty);
+            }
+            if held.fill(|objects| self.produce(supply, objects, objects.len().div_ceil(GROW_PART))) == 0 {
+                break;
+            }
+        }
+        drop(held);
+        self.alloc_direct(supply)
+    }
+
+    /// Takes `object` back; this CPU's magazine is full or busy.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the object, as far as it is looked at now: see [`Cache::free_direct`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn free_slow(&self, supply: &Supply<M>, object: NonNull<u8>) -> Result<()> {
+        let plan = self.plan();
+        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold() else {
+            return self.free_direct(supply, object);
+        };
+        while !held.push(object) {
+            if held.reload_empty(plan.rack) {
+                continue;
+            }
+            if !held.has_rack_place(plan.rack)
+                && let Some(full) = held.take_previous()
+            {
+                match self.depot.trade_full(full, plan.depot_limit) {
+                    Trade::Empty(empty) => {
+                        held.insert(empty);
+                        continue;
+                    }
+                    Trade::Stored => {}
+                    Trade::Refused(mut full) => {
+                        self.consume_magazine(supply, &mut full);
+                        held.insert(full);
+                        continue;
+                    }
+                }
+            }
+            match supply.magazine(plan.rounds) {
+                Some(empty) => held.insert_empty(empty, plan.rack),
+                // No memory for a magazine: a free must not fail for that.
+                None if held.is_unloaded() => {
+                    drop(held);
+                    return self.free_direct(supply, object);
+                }
+                None => held.spill(|rounds| self.consume(supply, rounds)),
+            }
+        }
+        Ok(())
+    }
+
+    /// An object straight from the slabs.
+    pub(crate) fn alloc_direct(&self, supply: &Supply<M>) -> Result<NonNull<u8>> {
+        let mut object = [NonNull::dangling()];
+        if self.produce(supply, &mut object, 1) == 0 {
+            return Err(Error::OutOfMemory { bytes: self.plan().settings.size });
+        }
+        self.nr_direct_allocs.fetch_add(1, Ordering::Relaxed);
+        Ok(object[0])
+    }
+
+    /// Puts an object straight back into its slab.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Foreign`], [`Error::DoubleFree`] or [`Error::WrongCache`]; nothing has changed then.
+    pub(crate) fn free_direct(&self, supply: &Supply<M>, object: NonNull<u8>) -> Result<()> {
+        self.slabs.check(&supply.frames, object)?;
+        if let Some(destroy) = self.plan().settings.destructor {
+            destroy(object);
+        }
+        let mut result = Ok(());
+        self.slabs.free_batch(&supply.frames, &[object], |error| result = Err(error));
+        self.nr_direct_frees.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+        result
+    }
+
+    /// Whether an object of `slab`, one of this cache's, starts at `object` and is out; without a lock, so it may miss a
+    /// free that another CPU makes at this moment. That one is caught when the second round leaves the magazines.
+    pub(crate) fn check_racy(&self, supply: &Supply<M>, slab: Frame, object: NonNull<u8>) -> Result<()> {
+        let addr = object.addr().get();
+        let descriptor = supply.frames.table().of(slab);
+        let offset = addr - supply.frames.virt(slab).addr().get();
+        let nr_objects = usize::from(descriptor.nr_objects.load(Ordering::Relaxed));
+        match self.plan().geometry.index_of(offset) {
+            Some(index) if index < nr_objects => {
+                let is_out = descriptor.out[index / 64].load(Ordering::Relaxed) & (1 << (index % 64)) != 0;
+                if is_out { Ok(()) } else { Err(Error::DoubleFree { addr }) }
+            }
+            _ => Err(Error::Foreign { addr }),
+        }
+    }
+
+    /// Bytes of an object.
+    pub fn object_size(&self) -> usize {
+        self.plan().geometry.object_size
+    }
+
+    /// Constructed objects out of the slabs, with new slabs for `at_least` so many; returns how many.
+    fn produce(&self, supply: &Supply<M>, objects: &mut [NonNull<u8>], at_least: usize) -> usize {
+        let nr_raw = self.slabs.alloc_batch(&supply.frames, objects, at_least);
+        let Some(construct) = self.plan().settings.constructor else { return nr_raw };
+        let mut nr_ready = 0;
+        for i in 0..nr_raw {
+            if construct(objects[i]).is_ok() {
+                objects.swap(i, nr_ready);
+                nr_ready += 1;
+            }
+        }
+        self.slabs.free_batch(&supply.frames, &objects[nr_ready..nr_raw], M::report);
+        nr_ready
+    }
+
+    /// Destroys objects that leave the magazines and puts them into their slabs; bad ones are reported.
+    fn consume(&self, supply: &Supply<M>, objects: &[NonNull<u8>]) {
+        if let Some(destroy) = self.plan().settings.destructor {
+            for &object in objects {
+                // A bad one is not ours to destroy; `free_batch` reports it.
+                if self.slabs.check(&supply.frames, object).is_ok() {
+                    destroy(object);
+                }
+            }
+        }
+        self.slabs.free_batch(&supply.frames, objects, M::report);
+    }
+
+    /// Empties a magazine that the caller owns.
+    fn consume_magazine(&self, supply: &Supply<M>, magazine: &mut NonNull<Magazine>) {
+        // SAFETY: the caller owns the magazine; its first `nr_rounds` entries are rounds, and stay while we read them.
+        let rounds = unsafe {
+            let nr_rounds = magazine.as_ref().nr_rounds as usize;
+            core::slice::from_raw_parts(Magazine::rounds(*magazine).as_ptr(), nr_rounds)
+        };
+        self.consume(supply, rounds);
+        // SAFETY: the caller owns the magazine.
+        unsafe { magazine.as_mut().nr_rounds = 0 };
+    }
+
+    /// Gives this CPU's magazines and all their rounds back. False if an interrupt landed on a holder.
+    pub(crate) fn drain_this_cpu(&self, supply: &Supply<M>) -> bool {
+        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold() else { return false };
+        while let Some(magazine) = held.take_any() {
+            self.discard(supply, magazine);
+        }
+        true
+    }
+
+    fn discard(&self, supply: &Supply<M>, mut magazine: NonNull<Magazine>) {
+        self.consume_magazine(supply, &mut magazine);
+        // SAFETY: it came from the supply, is empty now, and its owner has handed it over.
+        unsafe { supply.free_magazine(magazine) };
+    }
+
+    /// Empties the depot and gives empty slabs back to the frames.
+    pub(crate) fn reap(&self, supply: &Supply<M>) {
+        while let Some(magazine) = self.depot.take_any() {
+            self.discard(supply, magazine);
+        }
+        self.slabs.reap(&supply.frames);
+    }
+
+    /// Slab counters.
+    pub fn slab_counters(&self) -> SlabCounters {
+        self.slabs.counters()
+    }
+
+    /// Depot counters.
+    pub fn depot_counters(&self) -> DepotCounters {
+        self.depot.counters()
+    }
+
+    /// Object and slab size.
+    pub fn geometry(&self) -> Geometry {
+        self.plan().geometry
+    }
+
+    /// Allocations and frees that went past the magazines.
+    pub fn direct_counters(&self) -> (u64, u64) {
+        (self.nr_direct_allocs.load(Ordering::Relaxed), self.nr_direct_frees.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,340 @@
+//! Frames: the frame bitmap behind one lock, each CPU's page magazine before it, and the frame table beside it.
+//!
+//! Invariants: a frame is in exactly one place: the bitmap (kind `Free`), one page magazine (`Cached`), or in use, and
+//! then its descriptor says what for. A free is checked against the descriptor at once.
+//! Called by: [`crate::supply`] for slabs, [`crate::heap`] for large allocations, the kernel for page tables and mapped
+//! ranges. Lock order: the frame bitmap is last.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+use crate::frame::{Frame, FrameRange, PAGE_SIZE};
+use crate::frame_bitmap::{FrameBitmap, RunRequest};
+use crate::frame_table::{FrameTable, Kind};
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::memory_map::{self, CarveRequest, Region};
+use crate::page_magazine::PageMagazine;
+
+/// All frames of the machine.
+#[derive(Debug)]
+pub struct Frames<M> {
+    bitmap: Lock<Option<FrameBitmap<'static>>, M>,
+    table: FrameTable,
+    /// Virtual address of physical address 0 in the direct map.
+    direct_map: AtomicUsize,
+    /// Frames in use by kind, as far as the CPUs' own counts do not tell: runs, and what interrupts took past a magazine.
+    by_kind: [AtomicI64; Kind::COUNT],
+}
+
+/// What [`Frames::init`] made of the memory map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Initialised {
+    /// Usable frames in the map.
+    pub nr_usable: u64,
+    /// Of these, taken for the bitmap and the frame table.
+    pub nr_metadata: u64,
+}
+
+impl<M: Machine> Frames<M> {
+    /// No frames.
+    pub const fn new() -> Self {
+        Self {
+            bitmap: Lock::new(None),
+            table: FrameTable::new(),
+            direct_map: AtomicUsize::new(0),
+            by_kind: [const { AtomicI64::new(0) }; Kind::COUNT],
+        }
+    }
+
+    /// Takes charge of the usable frames in `regions`; those of `later` (say, the bootloader's) can be added by
+    /// [`Frames::add`] when they are free.
+    ///
+    /// The bitmap and the frame table are carved out of the usable frames.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if no usable run is long enough for them.
+    ///
+    /// # Safety
+    ///
+    /// Called once, by one CPU, before any other use. `direct_map` is where physical address 0 is mapped, and all
+    /// usable frames are mapped there, writable, for good. Nothing else uses the usable frames.
+    pub unsafe fn init(&self, regions: &[Region], later: &[FrameRange], direct_map: usize) -> Result<Initialised> {
+        let in_map = memory_map::usable_ranges(regions).map(FrameRange::end_number).max().unwrap_or(0);
+        let nr_frames = later.iter().map(|range| range.end_number()).fold(in_map, u64::max) as usize;
+        let nr_table_pages = FrameTable::pages_needed(nr_frames);
+        let bitmap_words = FrameBitmap::words_needed(nr_frames);
+        let nr_metadata = nr_table_pages + (bitmap_words * size_of::<u64>()).div_ceil(PAGE_SIZE);
+        let no_room = Error::OutOfMemory { bytes: nr_metadata.saturating_mul(PAGE_SIZE) };
+        let metadata = memory_map::carve(regions, CarveRequest { nr_pages: nr_metadata, align_pages: 1, below: None })
+            .ok_or(no_room)?;
+
+        self.direct_map.store(direct_map, Ordering::Relaxed);
+        let storage = self.virt(metadata.start());
+        // SAFETY: the carved pages are mapped by this function's contract, and nobody else's from here; the table
+        // takes the first `nr_table_pages` of them.
+        unsafe { self.table.init(storage, nr_frames) };
+        // SAFETY: the rest of the carved pages, page-aligned, large enough by the sum above, kept for ever; the write
+        // makes them initialised.
+        let words = unsafe {
+            let words = storage.add(nr_table_pages * PAGE_SIZE).cast::<u64>();
+            words.write_bytes(0, bitmap_words);
+            core::slice::from_raw_parts_mut(words.as_ptr(), bitmap_words)
+        };
+        let mut bitmap = FrameBitmap::new(words, nr_frames)?;
+        let mut nr_usable = 0;
+        for range in memory_map::usable_ranges(regions) {
+            nr_usable += u64::from(range.nr_pages());
+            for part in without(range, metadata).into_iter().flatten() {
+                bitmap.add_range(part)?;
+            }
+        }
+        *self.bitmap.lock() = Some(bitmap);
+        Ok(Initialised { nr_usable, nr_metadata: nr_metadata as u64 })
+    }
+
+    /// Takes charge of further frames, below the highest one that [`Frames::init`] was told of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadRequest`] or [`Error::Foreign`] if a frame is known already or out of range.
+    ///
+    /// # Safety
+    ///
+    /// Nothing uses the frames, and the direct map covers them.
+    pub unsafe fn add(&self, range: FrameRange) -> Result<()> {
+        self.with_bitmap(|bitmap| bitmap.add_range(range))
+    }
+
+    fn with_bitmap<R>(&self, f: impl FnOnce(&mut FrameBitmap<'static>) -> R) -> R {
+        let mut bitmap = self.bitmap.lock();
+        f(bitmap.as_mut().expect("frames are initialised first"))
+    }
+
+    /// Where `frame` can be read and written.
+    pub fn virt(&self, frame: Frame) -> NonNull<u8> {
+        let addr = self.direct_map.load(Ordering::Relaxed) + frame.addr() as usize;
+        NonNull::new(addr as *mut u8).expect("the direct map does not begin at address 0")
+    }
+
+    /// The frame that direct-map address `addr` lies in; `None` outside the frames that are managed.
+    pub fn frame_of(&self, addr: NonNull<u8>) -> Option<Frame> {
+        let phys = addr.addr().get().checked_sub(self.direct_map.load(Ordering::Relaxed))?;
+        let frame = Frame::containing(phys as u64)?;
+        ((frame.number() as usize) < self.table.nr_frames()).then_some(frame)
+    }
+
+    /// What is known of each frame.
+    pub fn table(&self) -> &FrameTable {
+        &self.table
+    }
+
+    /// Takes one frame, contents undefined, to be used as `kind`.
+    ///
+    /// Context: any but an NMI.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] when the bitmap and this CPU's magazine are empty. Frames may lie in other CPUs'
+    /// magazines: see [`crate::heap::Heap::reclaim`].
+    pub fn alloc(&self, kind: Kind) -> Result<Frame> {
+        let frame = self.pop(kind).ok_or(Error::OutOfMemory { bytes: PAGE_SIZE })?;
+        self.table.of(frame).set_head(kind, 1);
+        Ok(frame)
+    }
+
+    fn pop(&self, kind: Kind) -> Option<Frame> {
+        let Some(mine) = M::bank().pages.try_hold() else {
+            // An interrupt landed on a holder.
+            let mut one = [Frame::new(0)];
+            let n = self.take_batch(&mut one);
+            return (n == 1).then(|| {
+                self.by_kind[kind as usize].fetch_add(1, Ordering::Relaxed);
+                one[0]
+            });
+        };
+        mine.pop(kind).or_else(|| {
+            mine.refill(|batch| self.take_batch(batch));
+            mine.pop(kind)
+        })
+    }
+
+    /// Takes single frames from the bitmap, as many as there are, and marks them `Cached`.
+    fn take_batch(&self, batch: &mut [Frame]) -> usize {
+        self.with_bitmap(|bitmap| {
+            let n = bitmap.take_batch(batch);
+            for &frame in &batch[..n] {
+                self.table.make_ready(frame);
+                self.table.of(frame).set_head(Kind::Cached, 1);
+            }
+            n
+        })
+    }
+
+    /// Takes one frame full of zeroes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frames::alloc`].
+    pub fn alloc_zeroed(&self, kind: Kind) -> Result<Frame> {
+        let frame = self.alloc(kind)?;
+        // SAFETY: the frame is ours, and the direct map covers it.
+        unsafe { self.virt(frame).write_bytes(0, PAGE_SIZE) };
+        Ok(frame)
+    }
+
+    /// Gives back a frame from `alloc` with the same `kind`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DoubleFree`], [`Error::Foreign`] or [`Error::WrongSize`], with the address; nothing is freed then.
+    ///
+    /// # Safety
+    ///
+    /// Nothing uses the frame any more, through any mapping.
+    pub unsafe fn free(&self, frame: Frame, kind: Kind) -> Result<()> {
+        self.check_run(frame, 1, kind)?;
+        let descriptor = self.table.of(frame);
+        descriptor.set_head(Kind::Cached, 1);
+        let Some(mine) = M::bank().pages.try_hold() else {
+            self.by_kind[kind as usize].fetch_sub(1, Ordering::Relaxed);
+            return self.put_batch(&[frame]);
+        };
+        if !mine.push(frame, kind) {
+            let mut result = Ok(());
+            mine.spill(|batch| result = self.put_batch(batch));
+            mine.push(frame, kind);
+            result?;
+        }
+        Ok(())
+    }
+
+    fn put_batch(&self, batch: &[Frame]) -> Result<()> {
+        self.with_bitmap(|bitmap| {
+            for &frame in batch {
+                self.table.of(frame).set_head(Kind::Free, 0);
+            }
+            bitmap.put_batch(batch)
+        })
+    }
+
+    /// Takes a run of adjacent frames, contents undefined, to be used as `kind`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is none; [`Error::BadRequest`] if there never can be.
+    pub fn alloc_run(&self, request: RunRequest, kind: Kind) -> Result<FrameRange> {
+        let range = self.with_bitmap(|bitmap| {
+            let range = bitmap.take_run(request)?;
+            for (offset, frame) in range.iter().enumerate() {
+                self.table.make_ready(frame);
+                if offset > 0 {
+                    self.table.of(frame).set_tail(kind, offset as u32);
+                }
+            }
+            self.table.of(range.start()).set_head(kind, range.nr_pages());
+            Ok(range)
+        })?;
+        self.by_kind[kind as usize].fetch_add(i64::from(range.nr_pages()), Ordering::Relaxed);
+        Ok(range)
+    }
+
+    /// Takes a run of adjacent frames full of zeroes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frames::alloc_run`].
+    pub fn alloc_run_zeroed(&self, request: RunRequest, kind: Kind) -> Result<FrameRange> {
+        let range = self.alloc_run(request, kind)?;
+        // SAFETY: the frames are ours, adjacent, and covered by the direct map.
+        unsafe { self.virt(range.start()).write_bytes(0, range.nr_pages() as usize * PAGE_SIZE) };
+        Ok(range)
+    }
+
+    /// Gives back a run from `alloc_run`, whole, with the same `kind`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frames::free`]; [`Error::WrongSize`] if the run has another length.
+    ///
+    /// # Safety
+    ///
+    /// Nothing uses the frames any more, through any mapping.
+    pub unsafe fn free_run(&self, range: FrameRange, kind: Kind) -> Result<()> {
+        if range.nr_pages() == 1 {
+            // SAFETY: as promised by the caller.
+            return unsafe { self.free(range.start(), kind) };
+        }
+        self.check_run(range.start(), range.nr_pages(), kind)?;
+        self.with_bitmap(|bitmap| {
+            for frame in range.iter() {
+                self.table.of(frame).set_head(Kind::Free, 0);
+            }
+            bitmap.put_run(range)
+        })?;
+        self.by_kind[kind as usize].fetch_sub(i64::from(range.nr_pages()), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether exactly `nr_pages` from `frame` on are in use as one run of `kind`.
+    fn check_run(&self, frame: Frame, nr_pages: u32, kind: Kind) -> Result<()> {
+        let addr = frame.addr() as usize;
+        let descriptor = self.table.get(frame).ok_or(Error::Foreign { addr })?;
+        match descriptor.kind() {
+            Kind::Free | Kind::Cached => Err(Error::DoubleFree { addr }),
+            used if used != kind => Err(Error::Foreign { addr }),
+            _ if descriptor.run_length() == Some(nr_pages) => Ok(()),
+            _ => Err(Error::WrongSize { addr, given: nr_pages as usize * PAGE_SIZE }),
+        }
+    }
+
+    /// Empties this CPU's page magazine into the bitmap. False if an interrupt landed on a holder.
+    pub(crate) fn drain_this_cpu(&self) -> bool {
+        let Some(mine) = M::bank().pages.try_hold() else { return false };
+        let mut result = Ok(());
+        while result.is_ok() && mine.spill(|batch| result = self.put_batch(batch)) > 0 {}
+        if let Err(error) = result {
+            drop(mine);
+            M::report(error);
+        }
+        true
+    }
+
+    /// Frames in the bitmap.
+    pub fn nr_free(&self) -> u64 {
+        self.with_bitmap(|bitmap| bitmap.nr_free() as u64)
+    }
+
+    /// Frames managed: free, cached or in use.
+    pub fn nr_managed(&self) -> u64 {
+        self.with_bitmap(|bitmap| bitmap.nr_managed() as u64)
+    }
+
+    /// Frames in use as the kind with this number, given all CPUs' page magazines.
+    pub(crate) fn count_of<'a>(&self, kind: usize, pages: impl Iterator<Item = &'a PageMagazine>) -> i64 {
+        self.by_kind[kind].load(Ordering::Relaxed) + pages.map(|pages| pages.share_of(kind)).sum::<i64>()
+    }
+
+    /// Times the lock of the bitmap was taken.
+    pub fn nr_lock_acquisitions(&self) -> u64 {
+        self.bitmap.nr_acquired()
+    }
+}
+
+impl<M: Machine> Default for Frames<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `range` without `hole`: the parts before and behind it.
+fn without(range: FrameRange, hole: FrameRange) -> [Option<FrameRange>; 2] {
+    let part = |start: u64, end: u64| {
+        (start < end).then(|| FrameRange::new(Frame::new(start as u32), (end - start) as u32)).flatten()
+    };
+    let (start, end) = (u64::from(range.start().number()), range.end_number());
+    let (hole_start, hole_end) = (u64::from(hole.start().number()), hole.end_number());
+    [part(start, end.min(hole_start)), part(start.max(hole_end), end)]
+}

@@ -1,0 +1,48 @@
+//! Memory management for a kernel: frames, slab caches with per-CPU magazines, a heap, kernel address space.
+//!
+//! No assembly, and no static that names hardware: what the algorithms need from the machine is one trait,
+//! [`machine::Machine`], so the same source runs in a kernel, in host tests, under Miri and under loom.
+//!
+//! The walk of an allocation, one file for each arrow; a free walks back:
+//!
+//! ```text
+//!   heap ─► size_class ─► cpu_cache ─► depot ─► slab ─► page_magazine ─► frame_bitmap ─► bitmap
+//!            (which         (this       (magazines  (objects,  (this CPU's   (all frames,
+//!             cache)         CPU's       of all      frame      frames)       one lock)
+//!                            magazines)  CPUs)       table)
+//! ```
+//!
+//! Principles:
+//! - No object carries allocator state while it is free: what the allocator knows lies beside the objects.
+//! - The hit path has no atomic read-modify-write and does not mask interrupts: its lock is a plain flag.
+//! - Failure is a value, an [`error::Error`] with the offending numbers; panics are for broken invariants of ours.
+//! - Everything can be accounted for: see [`account`].
+//!
+//! Lock order, downwards: depot, slab lists, address-space arena, frame bitmap. See [`lock`].
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod account;
+pub mod arena;
+pub mod bank;
+pub mod bitmap;
+pub mod cache;
+pub mod cpu_cache;
+pub mod depot;
+pub mod error;
+pub mod frame;
+pub mod frame_bitmap;
+pub mod frame_table;
+pub mod frames;
+pub mod geometry;
+pub mod heap;
+pub mod lock;
+pub mod machine;
+pub mod magazine;
+pub mod memory_map;
+pub mod page_magazine;
+pub mod page_table;
+pub mod size_class;
+pub mod slab;
+pub mod supply;
+mod sync;

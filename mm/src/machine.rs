@@ -1,0 +1,65 @@
+//! What this crate needs from the machine it runs on: one trait, filled in by the kernel in one file, and by the host
+//! tests in another. Everything else in the crate is the same source in both.
+
+use core::ptr::NonNull;
+
+use crate::bank::Bank;
+use crate::error::{Error, Result};
+
+/// The machine below the allocator.
+///
+/// # Safety
+///
+/// [`Machine::bank`] is what keeps the CPUs apart without atomics. An implementation promises that
+/// - a CPU gets the same bank on every call, and no other CPU ever gets it;
+/// - whoever called it does not move to another CPU while it uses the bank (no preemption, no migration); interrupts
+///   may come, and may allocate.
+///
+/// [`Machine::irq_save`] promises that no interrupt handler runs on this CPU until the matching `irq_restore`.
+pub unsafe trait Machine: Send + Sync + 'static {
+    /// This CPU's magazines. On the hit path: must inline to a load or two.
+    fn bank() -> &'static Bank;
+
+    /// Disables interrupts on this CPU and returns what [`Machine::irq_restore`] needs to undo it. Nests.
+    fn irq_save() -> usize;
+
+    /// Puts the interrupt flag back.
+    ///
+    /// # Safety
+    ///
+    /// `saved` comes from the latest `irq_save` of this CPU that has not been restored yet.
+    unsafe fn irq_restore(saved: usize);
+
+    /// Called in every turn of a lock's wait, interrupts off; `nr_turns` counts from 0. Waits a little, longer with
+    /// each turn, and serves requests of other CPUs: the holder may be waiting for this CPU to answer one.
+    fn relax(nr_turns: u32);
+
+    /// Has every other CPU that runs call [`crate::heap::Heap::drain_this_cpu`], halted ones included, and returns
+    /// when they have. A CPU that was interrupted inside its own magazine may skip that one cache.
+    fn drain_other_cpus();
+
+    /// Reports a bad free that was found late, when the object left the magazines. The object has been dropped, all
+    /// structures are sound; the kernel decides whether to go on. Called with no lock held.
+    fn report(error: Error);
+
+    /// Maps `nr_pages` zeroed pages at adjacent addresses, for an allocation for which no adjacent frames are left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; also the answer of a machine that has no page tables of its own.
+    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>>;
+
+    /// Length in pages of the live range that `map_pages` returned at exactly `addr`; `None` if there is none.
+    fn mapped_pages(addr: NonNull<u8>) -> Option<usize>;
+
+    /// Takes back a range of `map_pages`. Returns when no CPU can reach it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Foreign`] if no range starts at `addr`.
+    ///
+    /// # Safety
+    ///
+    /// Nothing uses the range any more.
+    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()>;
+}

@@ -1,0 +1,91 @@
+//! A magazine: an array of pointers to free objects of one cache ("rounds").
+//!
+//! Bonwick and Adams, "Magazines and Vmem" (USENIX 2001). An array and not a chain through the objects: a free object
+//! holds nothing of the allocator, and a pop does not wait for a cold line.
+//!
+//! A magazine is owned by one CPU, or lies in a depot under its lock; while it is loaded in a CPU, the number of
+//! rounds is kept there ([`crate::cpu_cache`]) and `nr_rounds` here is stale.
+
+use core::ptr::NonNull;
+
+/// Rounds that the largest magazine holds.
+pub const MAX_ROUNDS: usize = 62;
+
+/// Magazine sizes in rounds; with the header of two words each fills a power of two of bytes, so whole cache lines.
+pub const SIZES: [usize; 5] = [2, 6, 14, 30, MAX_ROUNDS];
+
+/// The header; the rounds follow it in memory.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Magazine {
+    /// Next in a depot list.
+    pub(crate) next: Option<NonNull<Magazine>>,
+    /// Rounds in it, from the bottom of the array; stale while loaded.
+    pub(crate) nr_rounds: u32,
+    /// Rounds that fit.
+    pub(crate) capacity: u32,
+}
+
+impl Magazine {
+    /// Bytes of a magazine of `capacity` rounds.
+    pub const fn bytes(capacity: usize) -> usize {
+        size_of::<Self>() + capacity * size_of::<*mut u8>()
+    }
+
+    /// Makes the memory at `place` an empty magazine.
+    ///
+    /// # Safety
+    ///
+    /// `place` points to `bytes(capacity)` bytes, aligned for pointers, that are the caller's.
+    pub(crate) unsafe fn create(place: NonNull<u8>, capacity: usize) -> NonNull<Self> {
+        let magazine = place.cast::<Self>();
+        // SAFETY: aligned and large enough by this function's contract.
+        unsafe { magazine.write(Self { next: None, nr_rounds: 0, capacity: capacity as u32 }) };
+        magazine
+    }
+
+    /// Where its rounds begin.
+    ///
+    /// # Safety
+    ///
+    /// `this` was made by [`Magazine::create`] and not freed.
+    pub(crate) unsafe fn rounds(this: NonNull<Self>) -> NonNull<NonNull<u8>> {
+        // SAFETY: the rounds follow the header, inside the allocation that `create` was given.
+        unsafe { this.add(1).cast() }
+    }
+}
+
+/// Rounds in the magazines of a cache of `object_size` bytes: few of large objects, so that no CPU hoards memory.
+pub const fn rounds_for(object_size: usize) -> usize {
+    /// What one magazine may hold, in bytes.
+    const BYTES: usize = 64 * 1024;
+    let fitting = BYTES / object_size;
+    let mut i = SIZES.len() - 1;
+    while i > 0 && SIZES[i] > fitting {
+        i -= 1;
+    }
+    SIZES[i]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magazines_fill_whole_cache_lines_or_half_of_one() {
+        for rounds in SIZES {
+            assert!(Magazine::bytes(rounds).is_power_of_two());
+        }
+    }
+
+    #[test]
+    fn large_objects_get_small_magazines() {
+        assert_eq!(rounds_for(16), 62);
+        assert_eq!(rounds_for(1024), 62);
+        assert_eq!(rounds_for(4096), 14);
+        assert_eq!(rounds_for(32 * 1024), 2);
+        for size in 16..=32 * 1024 {
+            assert!(rounds_for(size) <= 2 || rounds_for(size) * size <= 64 * 1024);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A CPU's page magazine: free frames before the bitmap, refilled and spilled in batches of single, non-adjacent ones.
+//!
+//! Single frames, because adjacent ones are what a busy machine runs out of first. Half a magazine moves at a time, so
+//! that a CPU at the edge does not run to the lock on every operation: at most one lock for [`BATCH`] frames.
+//!
+//! The same rules as in [`crate::cpu_cache`]: only the owning CPU, only while `busy` is set by it, no locked
+//! instructions, all zero bytes are valid and empty.
+
+use core::marker::PhantomData;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, compiler_fence};
+
+use crate::frame::Frame;
+use crate::frame_table::Kind;
+
+/// Frames it holds at most.
+pub const CAPACITY: usize = 64;
+
+/// Frames moved to or from the bitmap at once.
+pub const BATCH: usize = CAPACITY / 2;
+
+/// One CPU's free frames. See the module.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub struct PageMagazine {
+    busy: AtomicBool,
+    nr_frames: AtomicU32,
+    nr_allocs: AtomicU64,
+    nr_frees: AtomicU64,
+    /// Times the bitmap was visited, for a batch.
+    nr_visits: AtomicU64,
+    /// Frames that this CPU handed out less those it took back, by what for; a CPU alone may go below zero.
+    by_kind: [AtomicI64; Kind::COUNT],
+    frames: [AtomicU32; CAPACITY],
+}
+
+/// Having this means: `busy` was clear and is now set by this CPU.
+pub(crate) struct Held<'a> {
+    magazine: &'a PageMagazine,
+    not_send: PhantomData<*mut ()>,
+}
+
+/// Counters of a page magazine. Each has a single writer; a reader elsewhere sees a recent value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageCounters {
+    /// Frames lying in it now.
+    pub nr_frames: u64,
+    /// Frames handed out.
+    pub nr_allocs: u64,
+    /// Frames taken back.
+    pub nr_frees: u64,
+    /// Visits to the bitmap.
+    pub nr_visits: u64,
+}
+
+impl PageMagazine {
+    /// Sets `busy`, unless an interrupt landed on a holder.
+    pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
+        if self.busy.load(Relaxed) {
+            return None;
+        }
+        self.busy.store(true, Relaxed);
+        // The other party is a handler on this same CPU: only the compiler could reorder what it sees.
+        compiler_fence(SeqCst);
+        Some(Held { magazine: self, not_send: PhantomData })
+    }
+
+    /// What happened here so far.
+    pub fn counters(&self) -> PageCounters {
+        PageCounters {
+            nr_frames: u64::from(self.nr_frames.load(Relaxed)),
+            nr_allocs: self.nr_allocs.load(Relaxed),
+            nr_frees: self.nr_frees.load(Relaxed),
+            nr_visits: self.nr_visits.load(Relaxed),
+        }
+    }
+
+    /// This CPU's share in the number of frames in use as the kind with this number; meaningful only as a sum over all CPUs.
+    pub(crate) fn share_of(&self, kind: usize) -> i64 {
+        self.by_kind[kind].load(Relaxed)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        compiler_fence(SeqCst);
+        self.magazine.busy.store(false, Relaxed);
+    }
+}
+
+impl Held<'_> {
+    fn len(&self) -> usize {
+        self.magazine.nr_frames.load(Relaxed) as usize
+    }
+
+    fn count(&self, counter: &AtomicU64, kind: Kind, change: i64) {
+        counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+        let by_kind = &self.magazine.by_kind[kind as usize];
+        by_kind.store(by_kind.load(Relaxed) + change, Relaxed);
+    }
+
+    /// Takes a frame, to be used as `kind`.
+    pub(crate) fn pop(&self, kind: Kind) -> Option<Frame> {
+        let n = self.len().checked_sub(1)?;
+        self.magazine.nr_frames.store(n as u32, Relaxed);
+        self.count(&self.magazine.nr_allocs, kind, 1);
+        Some(Frame::new(self.magazine.frames[n].load(Relaxed)))
+    }
+
+    /// Takes back a frame that was used as `kind`; false if the magazine is full.
+    pub(crate) fn push(&self, frame: Frame, kind: Kind) -> bool {
+        let n = self.len();
+        if n == CAPACITY {
+            return false;
+        }
+        self.magazine.frames[n].store(frame.number(), Relaxed);
+        self.magazine.nr_frames.store(n as u32 + 1, Relaxed);
+        self.count(&self.magazine.nr_frees, kind, -1);
+        true
+    }
+
+    /// Fills the empty magazine with a batch from `take`, which writes frames and returns how many.
+    pub(crate) fn refill(&self, take: impl FnOnce(&mut [Frame]) -> usize) -> usize {
+        assert!(self.len() == 0, "refill of a page magazine with {} frames", self.len());
+        let mut batch = [Frame::new(0); BATCH];
+        let n = take(&mut batch);
+        for (place, frame) in self.magazine.frames.iter().zip(&batch[..n]) {
+            place.store(frame.number(), Relaxed);
+        }
+        self.magazine.nr_frames.store(n as u32, Relaxed);
+        let visits = &self.magazine.nr_visits;
+        visits.store(visits.load(Relaxed) + 1, Relaxed);
+        n
+    }
+
+    /// Hands up to a batch of frames, the coldest first, to `put`; returns how many.
+    pub(crate) fn spill(&self, put: impl FnOnce(&[Frame])) -> usize {
+        let len = self.len();
+        let n = len.min(BATCH);
+        if n == 0 {
+            return 0;
+        }
+        let mut batch = [Frame::new(0); BATCH];
+        for (frame, place) in batch[..n].iter_mut().zip(&self.magazine.frames) {
+            *frame = Frame::new(place.load(Relaxed));
+        }
+        for i in n..len {
+            self.magazine.frames[i - n].store(self.magazine.frames[i].load(Relaxed), Relaxed);
+        }
+        self.magazine.nr_frames.store((len - n) as u32, Relaxed);
+        let visits = &self.magazine.nr_visits;
+        visits.store(visits.load(Relaxed) + 1, Relaxed);
+        put(&batch[..n]);
+        n
+    }
+}

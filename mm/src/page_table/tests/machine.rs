@@ -1,0 +1,171 @@
+//! A machine for the walker: a `Vec` of tables, an entry format like the hardware's, a clock of shootdown rounds.
+
+use super::super::*;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::vec::Vec;
+
+const PRESENT: u64 = 1 << 0;
+const WRITABLE: u64 = 1 << 1;
+const WRITE_THROUGH: u64 = 1 << 3;
+const UNCACHED: u64 = 1 << 4;
+pub(super) const ACCESSED: u64 = 1 << 5;
+pub(super) const DIRTY: u64 = 1 << 6;
+const LARGE: u64 = 1 << 7;
+const QUARANTINED: u64 = 1 << 9;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDR: u64 = 0x000f_ffff_ffff_f000;
+
+/// Entries as x86-64 has them, with a software bit for quarantine.
+#[derive(Debug)]
+pub(super) struct LikeX86;
+
+impl LikeX86 {
+    fn flags(level: Level, attributes: Attributes) -> u64 {
+        let mut flags = PRESENT;
+        flags |= if attributes.writable { WRITABLE } else { 0 };
+        flags |= if attributes.executable { 0 } else { NO_EXECUTE };
+        flags |= if level == Level::L1 { 0 } else { LARGE };
+        flags
+            | match attributes.cache {
+                Cache::WriteBack => 0,
+                Cache::WriteCombining => WRITE_THROUGH,
+                Cache::Uncached => UNCACHED | WRITE_THROUGH,
+            }
+    }
+}
+
+impl Format for LikeX86 {
+    fn table(&self, phys: u64) -> u64 {
+        phys | PRESENT | WRITABLE
+    }
+
+    fn leaf(&self, level: Level, phys: u64, attributes: Attributes) -> u64 {
+        assert_eq!(phys % level.nr_bytes(), 0, "a leaf of {level:?} at {phys:#x}");
+        assert!(level != Level::L4 && phys & !ADDR == 0, "a leaf of {level:?} at {phys:#x}");
+        phys | Self::flags(level, attributes)
+    }
+
+    fn quarantined(&self, _: Level, phys: u64) -> u64 {
+        (!phys & ADDR) | QUARANTINED
+    }
+
+    fn decode(&self, level: Level, value: u64) -> Entry {
+        if value == 0 {
+            return Entry::Empty;
+        }
+        if value & PRESENT == 0 {
+            assert_eq!(value & QUARANTINED, QUARANTINED, "neither present nor quarantined: {value:#x}");
+            return Entry::Quarantined { phys: !value & ADDR };
+        }
+        if level != Level::L1 && value & LARGE == 0 {
+            return Entry::Table(value & ADDR);
+        }
+        let cache = match value & (UNCACHED | WRITE_THROUGH) {
+            0 => Cache::WriteBack,
+            WRITE_THROUGH => Cache::WriteCombining,
+            _ => Cache::Uncached,
+        };
+        let attributes = Attributes { writable: value & WRITABLE != 0, executable: value & NO_EXECUTE == 0, cache };
+        Entry::Leaf { phys: value & ADDR, attributes }
+    }
+
+    fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64 {
+        value & (ADDR | ACCESSED | DIRTY) | Self::flags(level, attributes)
+    }
+}
+
+type Hook = Box<dyn FnOnce(&Machine) + Send>;
+
+/// Tables in a `Vec`; table `i` is at physical address `(i + 1) * PAGE_SIZE`.
+pub(super) struct Machine {
+    tables: Vec<[AtomicU64; 512]>,
+    is_out: Vec<AtomicBool>,
+    free: Mutex<Vec<u64>>,
+    /// Table allocations that still succeed.
+    pub(super) budget: AtomicUsize,
+    pub(super) nr_returned: AtomicUsize,
+    pub(super) round: AtomicU64,
+    /// Runs once, in the middle of the next allocation of a table: between the look at an entry and its exchange.
+    pub(super) in_next_alloc: Mutex<Option<Hook>>,
+}
+
+impl Machine {
+    pub(super) fn new(nr_tables: usize) -> Self {
+        Self {
+            tables: (0..nr_tables).map(|_| [const { AtomicU64::new(0) }; 512]).collect(),
+            is_out: (0..nr_tables).map(|_| AtomicBool::new(false)).collect(),
+            free: Mutex::new((1..=nr_tables as u64).rev().map(|number| number * PAGE_SIZE as u64).collect()),
+            budget: AtomicUsize::new(usize::MAX),
+            nr_returned: AtomicUsize::new(0),
+            round: AtomicU64::new(7),
+            in_next_alloc: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn nr_tables_out(&self) -> usize {
+        self.tables.len() - self.free.lock().unwrap().len()
+    }
+}
+
+impl core::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "a machine of {} tables", self.tables.len())
+    }
+}
+
+impl Tables for &Machine {
+    fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+        let number = table as usize / PAGE_SIZE - 1;
+        assert!(self.is_out[number].load(Ordering::Relaxed), "a walk through table {table:#x}, which is free");
+        &self.tables[number][index]
+    }
+
+    fn alloc_table(&self) -> Result<u64> {
+        let hook = self.in_next_alloc.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook(self);
+        }
+        let less = |budget: usize| budget.checked_sub(1);
+        let out_of_memory = Error::OutOfMemory { bytes: PAGE_SIZE };
+        self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_err(|_| out_of_memory)?;
+        let table = self.free.lock().unwrap().pop().ok_or(out_of_memory)?;
+        self.is_out[table as usize / PAGE_SIZE - 1].store(true, Ordering::Relaxed);
+        Ok(table)
+    }
+
+    fn free_table(&self, table: u64) {
+        let number = table as usize / PAGE_SIZE - 1;
+        let zeroed = self.tables[number].iter().all(|entry| entry.load(Ordering::Relaxed) == 0);
+        assert!(zeroed, "table {table:#x} was used");
+        assert!(self.is_out[number].swap(false, Ordering::Relaxed), "table {table:#x} is free already");
+        self.nr_returned.fetch_add(1, Ordering::Relaxed);
+        self.free.lock().unwrap().push(table);
+    }
+
+    fn newest_round(&self) -> u64 {
+        self.round.load(Ordering::SeqCst)
+    }
+}
+
+/// A finished round of the one CPU there is.
+#[derive(Debug)]
+pub(super) struct Round {
+    number: u64,
+    range: VirtRange,
+}
+
+impl Round {
+    /// Begins and ends a round that flushes `range`.
+    pub(super) fn over(machine: &Machine, range: VirtRange) -> Self {
+        Self { number: machine.round.fetch_add(1, Ordering::SeqCst) + 1, range }
+    }
+}
+
+// SAFETY: nobody caches translations of this machine; the fields say what a real round would have flushed.
+unsafe impl ShootdownDone for Round {
+    fn covers(&self, range: VirtRange, since: u64) -> bool {
+        let (mine, theirs) = (self.range.page_numbers(), range.page_numbers());
+        self.number > since && mine.start <= theirs.start && theirs.end <= mine.end
+    }
+}

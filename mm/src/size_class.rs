@@ -1,0 +1,125 @@
+//! Size classes: which slab cache serves a request, eight classes to a doubling.
+//!
+//! ```text
+//!   16 24 32 .. 128 | 144 160 .. 256 | 288 320 .. 512 | ... | 18432 20480 .. 32768
+//!   step 8            step 16          step 32                step 2048
+//! ```
+//!
+//! Eight steps bound the waste at 1/8 of the class: a request just above class `c` costs `c + c/8`. Every class is a
+//! multiple of its step, the step a power of two, so that a size rounded up to an alignment lands in a class that has
+//! this alignment: either the step is a multiple of it, or the rounded size is a class itself.
+
+use crate::frame::PAGE_SIZE;
+
+/// Largest request that a class serves; above it come whole frames.
+pub const MAX_CLASS_SIZE: usize = 32 * 1024;
+
+/// Smallest class. Below it the bookkeeping (one bit for each object) would outgrow a frame's descriptor.
+pub const MIN_CLASS_SIZE: usize = 16;
+
+/// Number of classes.
+pub const NR_CLASSES: usize = 79;
+
+/// Sizes up to here find their class by table, in one load.
+const TABLE_MAX: usize = 1024;
+
+static TABLE: [u8; TABLE_MAX / 8 + 1] = {
+    let mut table = [0; TABLE_MAX / 8 + 1];
+    let mut i = 0;
+    while i < table.len() {
+        table[i] = index_by_shift(i * 8) as u8;
+        i += 1;
+    }
+    table
+};
+
+/// The class of a `size` from 0 to [`MAX_CLASS_SIZE`].
+#[inline(always)]
+pub fn index(size: usize) -> usize {
+    if size <= TABLE_MAX { TABLE[size.div_ceil(8)] as usize } else { index_by_shift(size) }
+}
+
+const fn index_by_shift(size: usize) -> usize {
+    if size <= MIN_CLASS_SIZE {
+        return 0;
+    }
+    if size <= 128 {
+        return size.div_ceil(8) - 2;
+    }
+    // 2^k < size <= 2^(k+1), in steps of 2^(k-3).
+    let k = (size - 1).ilog2() as usize;
+    let step = (size - (1 << k)).div_ceil(1 << (k - 3));
+    14 + (k - 7) * 8 + step
+}
+
+/// Bytes of an object of class `index`.
+pub const fn size(index: usize) -> usize {
+    assert!(index < NR_CLASSES);
+    if index < 15 {
+        return (index + 2) * 8;
+    }
+    let k = 7 + (index - 15) / 8;
+    (1 << k) + ((index - 15) % 8 + 1) * (1 << (k - 3))
+}
+
+/// The class that serves `size` bytes at a multiple of `align`; `None` if that is a matter of whole frames.
+///
+/// `align` is a power of two. Objects start at page starts plus multiples of their class, so an alignment above a page
+/// cannot be had here.
+#[inline(always)]
+pub fn index_for(size: usize, align: usize) -> Option<usize> {
+    let size = if align <= 8 {
+        size
+    } else if align <= PAGE_SIZE {
+        size.max(1).checked_next_multiple_of(align)?
+    } else {
+        return None;
+    };
+    if size <= MAX_CLASS_SIZE { Some(index(size)) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_gets_the_smallest_class_that_holds_it() {
+        for bytes in 0..=MAX_CLASS_SIZE {
+            let class = index(bytes);
+            assert_eq!(class, index_by_shift(bytes), "{bytes}");
+            assert!(size(class) >= bytes, "{bytes}");
+            assert!(class == 0 || size(class - 1) < bytes, "{bytes}");
+        }
+        assert_eq!(index(MAX_CLASS_SIZE), NR_CLASSES - 1);
+    }
+
+    #[test]
+    fn waste_of_a_class_is_at_most_an_eighth() {
+        for bytes in MIN_CLASS_SIZE..=MAX_CLASS_SIZE {
+            // Up to 64 bytes a class is the request rounded to the granule of 8.
+            let asked = bytes.next_multiple_of(8);
+            let given = size(index(bytes));
+            assert!((given - asked) * 8 <= given, "{bytes} gets {given}");
+            assert!(bytes <= 64 || (given - bytes) * 8 <= given, "{bytes} gets {given}");
+        }
+    }
+
+    #[test]
+    fn aligned_requests_get_aligned_classes() {
+        for bytes in (0..=MAX_CLASS_SIZE).step_by(7) {
+            for shift in 0..=12 {
+                let align = 1 << shift;
+                if let Some(class) = index_for(bytes, align) {
+                    assert!(size(class) >= bytes && size(class) % align.min(size(class)) == 0, "{bytes} {align}");
+                    assert!(align <= 8 || size(class) % align == 0, "{bytes} {align}");
+                }
+            }
+        }
+        assert_eq!(index_for(usize::MAX, 64), None);
+        assert_eq!(index_for(16, 8192), None);
+        assert_eq!(index_for(MAX_CLASS_SIZE + 1, 1), None);
+        for class in 0..NR_CLASSES {
+            assert!(size(class) % 64 != 0 || index_for(size(class), 64) == Some(class));
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Slabs of one cache: runs of frames cut into objects of one size.
+//!
+//! ```text
+//!   pages      │ object 0 │ object 1 │ object 2 │ ... │ object n-1 │ unused │      objects only
+//!   descriptor   out: 1011..0   nr_out, nr_objects, next/prev                     beside them, in the frame table
+//! ```
+//!
+//! Bonwick, "The Slab Allocator" (USENIX 1994), with the state of the free objects kept outside them as in FreeBSD's
+//! UMA. An object is "out" while the bit is set, be it with a user or in a magazine; this is where a double or foreign
+//! free is caught, at full speed, when the object leaves the magazines.
+//!
+//! Invariants: a slab with some objects out and some in is in the `partial` list, one with none out in the `empty`
+//! list, one with all out in neither; `nr_out` of a slab is the number of bits in its `out`.
+//! Called by: [`crate::cache`] with batches, [`crate::supply`]. Lock order: 2 (slab lists of a cache); the frames below
+//! are asked only while it is not held.
+
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::error::{Error, Result};
+use crate::frame::{Frame, FrameRange, PAGE_SIZE};
+use crate::frame_bitmap::RunRequest;
+use crate::frame_table::{Descriptor, FrameTable, Kind, MAX_OBJECTS, NIL};
+use crate::frames::Frames;
+use crate::geometry::Geometry;
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::size_class::MIN_CLASS_SIZE;
+
+/// Owner of a slab that is on its way back to the frames.
+const NO_CACHE: u16 = u16::MAX;
+
+/// The slabs of one cache. See the module.
+#[derive(Debug)]
+pub struct Slabs<M> {
+    id: u16,
+    lists: Lock<Lists, M>,
+}
+
+#[derive(Debug)]
+struct Lists {
+    geometry: Option<Geometry>,
+    /// First slab of each list, by frame number.
+    partial: u32,
+    empty: u32,
+    counters: SlabCounters,
+}
+
+/// What a cache's slabs hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlabCounters {
+    /// Slabs there are.
+    pub nr_slabs: u64,
+    /// Of these, without an object out.
+    pub nr_empty: u64,
+    /// Pages of all slabs.
+    pub nr_pages: u64,
+    /// Objects of all slabs.
+    pub nr_objects: u64,
+    /// Of these, out: with users or in magazines.
+    pub nr_out: u64,
+    /// Slabs made so far.
+    pub nr_created: u64,
+    /// Slabs given back so far.
+    pub nr_destroyed: u64,
+    /// Batches of objects that left or came back.
+    pub nr_visits: u64,
+}
+
+impl SlabCounters {
+    const ZERO: Self = Self {
+        nr_slabs: 0,
+        nr_empty: 0,
+        nr_pages: 0,
+        nr_objects: 0,
+        nr_out: 0,
+        nr_created: 0,
+        nr_destroyed: 0,
+        nr_visits: 0,
+    };
+}
+
+impl<M: Machine> Slabs<M> {
+    /// No slabs, and no object size yet; `id` is the owner's mark in the frame table.
+    pub(crate) const fn new(id: u16) -> Self {
+        let lists = Lists { geometry: None, partial: NIL, empty: NIL, counters: SlabCounters::ZERO };
+        Self { id, lists: Lock::new(lists) }
+    }
+
+    /// No slabs yet, of objects as `geometry` says.
+    pub(crate) const fn with_geometry(id: u16, geometry: Geometry) -> Self {
+        let lists = Lists { geometry: Some(geometry), partial: NIL, empty: NIL, counters: SlabCounters::ZERO };
+        Self { id, lists: Lock::new(lists) }
+    }
+
+    /// Sets the id, while an array of caches is built.
+    pub(crate) const fn set_id(&mut self, id: u16) {
+        self.id = id;
+    }
+
+    /// Sets the object size. The cache has no slabs.
+    pub(crate) fn set_geometry(&self, geometry: Geometry) {
+        let mut lists = self.lists.lock();
+        assert!(lists.counters.nr_slabs == 0, "cache {} has {} slabs", self.id, lists.counters.nr_slabs);
+        lists.geometry = Some(geometry);
+        lists.counters = SlabCounters::ZERO;
+    }
+
+    /// Takes objects: all that the slabs have, up to the length of `objects`, and new slabs until there are `at_least`.
+    /// Returns how many; fewer than `at_least` when memory is out.
+    ///
+    /// Whole slabs are emptied one after the other, so objects of a batch are neighbours.
+    pub(crate) fn alloc_batch(&self, frames: &Frames<M>, objects: &mut [NonNull<u8>], at_least: usize) -> usize {
+        let mut n = 0;
+        let mut grown = None;
+        let mut nr_visits = 1;
+        loop {
+            let geometry = {
+                let mut lists = self.lists.lock();
+                lists.counters.nr_visits += core::mem::take(&mut nr_visits);
+                let geometry = lists.geometry.expect("a cache has an object size before it allocates");
+                if let Some(slab) = grown.take() {
+                    lists.add_slab(frames.table(), slab);
+                }
+                n += lists.take(frames, geometry, &mut objects[n..]);
+                geometry
+            };
+            if n >= at_least {
+                return n;
+            }
+            // Not under the lock: the frames below have one of their own.
+            match self.make_slab(frames, geometry) {
+                Ok(slab) => grown = Some(slab),
+                Err(_) => return n,
+            }
+        }
+    }
+
+    /// A new slab, in no list yet. Falls back to a single page when no longer run of frames is left.
+    fn make_slab(&self, frames: &Frames<M>, geometry: Geometry) -> Result<Frame> {
+        let make = |geometry: Geometry| {
+            let frame = if geometry.nr_pages == 1 {
+                frames.alloc(Kind::Slab)?
+            } else {
+                frames.alloc_run(RunRequest::pages(geometry.nr_pages), Kind::Slab)?.start()
+            };
+            let slab = frames.table().of(frame);
+            slab.nr_out.store(0, Relaxed);
+            slab.nr_objects.store(geometry.nr_objects as u16, Relaxed);
+            slab.out.iter().for_each(|word| word.store(0, Relaxed));
+            slab.cache.store(self.id, Relaxed);
+            Ok(frame)
+        };
+        make(geometry).or_else(|error| geometry.single_page().map_or(Err(error), make))
+    }
+
+    /// Puts objects back. A bad one is handed to `report`, with the lock released, and skipped.
+    pub(crate) fn free_batch(&self, frames: &Frames<M>, objects: &[NonNull<u8>], mut report: impl FnMut(Error)) {
+        let mut rest = objects;
+        let mut released = NIL;
+        let mut nr_visits = 1;
+        while !rest.is_empty() {
+            let mut lists = self.lists.lock();
+            lists.counters.nr_visits += core::mem::take(&mut nr_visits);
+            let mut error = None;
+            while let [object, tail @ ..] = rest {
+                rest = tail;
+                match lists.put(self.id, frames, *object) {
+                    Ok(Some(empty)) if lists.has_empty_to_spare() => {
+                        lists.detach_empty(frames.table(), empty);
+                        frames.table().of(empty).next.store(released, Relaxed);
+                        released = empty.number();
+                    }
+                    Ok(_) => {}
+                    Err(bad) => {
+                        error = Some(bad);
+                        break;
+                    }
+                }
+            }
+            drop(lists);
+            if let Some(bad) = error {
+                report(bad);
+            }
+        }
+        release_chain(frames, released);
+    }
+
+    /// Whether `object` is one of this cache's and out.
+    pub(crate) fn check(&self, frames: &Frames<M>, object: NonNull<u8>) -> Result<()> {
+        let lists = self.lists.lock();
+        lists.find(self.id, frames, object).map(|_| ())
+    }
+
+    /// Gives the empty slabs back to the frames; returns how many pages.
+    pub(crate) fn reap(&self, frames: &Frames<M>) -> u64 {
+        let mut released = NIL;
+        let mut nr_pages = 0;
+        {
+            let mut lists = self.lists.lock();
+            while lists.empty != NIL {
+                let slab = Frame::new(lists.empty);
+                nr_pages += u64::from(frames.table().of(slab).nr_pages.load(Relaxed));
+                lists.detach_empty(frames.table(), slab);
+                frames.table().of(slab).next.store(released, Relaxed);
+                released = slab.number();
+            }
+        }
+        release_chain(frames, released);
+        nr_pages
+    }
+
+    /// What the slabs hold now.
+    pub fn counters(&self) -> SlabCounters {
+        self.lists.lock().counters
+    }
+}
+
+/// Frees slabs that are in no list, linked by `next`.
+fn release_chain<M: Machine>(frames: &Frames<M>, mut number: u32) {
+    while number != NIL {
+        let slab = Frame::new(number);
+        let descriptor = frames.table().of(slab);
+        number = descriptor.next.load(Relaxed);
+        let range = FrameRange::new(slab, descriptor.nr_pages.load(Relaxed)).expect("a slab has pages");
+        // SAFETY: no object of the slab is out, and the slab is in no list, so nobody can reach it.
+        if let Err(error) = unsafe { frames.free_run(range, Kind::Slab) } {
+            panic!("the {} pages of empty slab {number:#x} cannot be freed: {error}", range.nr_pages());
+        }
+    }
+}
+
+impl Lists {
+    /// Enough empty slabs to give one back: keeping a few saves making them anew at the edge.
+    fn has_empty_to_spare(&self) -> bool {
+        self.counters.nr_empty > 1 + self.counters.nr_slabs / 8
+    }
+
+    fn add_slab(&mut self, table: &FrameTable, slab: Frame) {
+        let descriptor = table.of(slab);
+        push(table, &mut self.empty, slab);
+        self.counters.nr_slabs += 1;
+        self.counters.nr_empty += 1;
+        self.counters.nr_created += 1;
+        self.counters.nr_pages += u64::from(descriptor.nr_pages.load(Relaxed));
+        self.counters.nr_objects += u64::from(descriptor.nr_objects.load(Relaxed));
+    }
+
+    /// Takes an empty slab out of its list and of the counts; it is no cache's from here.
+    fn detach_empty(&mut self, table: &FrameTable, slab: Frame) {
+        let descriptor = table.of(slab);
+        remove(table, &mut self.empty, slab);
+        descriptor.cache.store(NO_CACHE, Relaxed);
+        self.counters.nr_slabs -= 1;
+        self.counters.nr_empty -= 1;
+        self.counters.nr_destroyed += 1;
+        self.counters.nr_pages -= u64::from(descriptor.nr_pages.load(Relaxed));
+        self.counters.nr_objects -= u64::from(descriptor.nr_objects.load(Relaxed));
+    }
+
+    /// Takes objects out of partial slabs, then out of empty ones.
+    fn take<M: Machine>(&mut self, frames: &Frames<M>, geometry: Geometry, objects: &mut [NonNull<u8>]) -> usize {
+        let table = frames.table();
+        let mut n = 0;
+        while n < objects.len() {
+            let from_empty = self.partial == NIL;
+            let slab = Frame::new(if from_empty { self.empty } else { self.partial });
+            if slab.number() == NIL {
+                break;
+            }
+            let base = frames.virt(slab);
+            let descriptor = table.of(slab);
+            let taken = take_from(descriptor, |index| {
+                if n == objects.len() {
+                    return false;
+                }
+                // SAFETY: the index is below the slab's number of objects, so the object lies inside its pages.
+                objects[n] = unsafe { base.add(index * geometry.object_size) };
+                n += 1;
+                true
+            });
+            self.counters.nr_out += u64::from(taken);
+            let nr_out = descriptor.nr_out.load(Relaxed) + taken;
+            descriptor.nr_out.store(nr_out, Relaxed);
+            let is_full = nr_out == descriptor.nr_objects.load(Relaxed);
+            if from_empty {
+                remove(table, &mut self.empty, slab);
+                self.counters.nr_empty -= 1;
+                if !is_full {
+                    push(table, &mut self.partial, slab);
+                }
+            } else if is_full {
+                remove(table, &mut self.partial, slab);
+            }
+        }
+        n
+    }
+
+    /// The slab and index of an object that is out.
+    fn find<M: Machine>(&self, id: u16, frames: &Frames<M>, object: NonNull<u8>) -> Result<(Frame, usize)> {
+        let addr = object.addr().get();
+        let foreign = Error::Foreign { addr };
+        let frame = frames.frame_of(object).ok_or(foreign)?;
+        let descriptor = frames.table().get(frame).ok_or(foreign)?;
+        if descriptor.kind() != Kind::Slab {
+            return Err(foreign);
+        }
+        let slab = descriptor.head(frame);
+        let descriptor = frames.table().get(slab).ok_or(foreign)?;
+        match descriptor.cache.load(Relaxed) {
+            owner if owner == id => {}
+            NO_CACHE => return Err(foreign),
+            owner => return Err(Error::WrongCache { addr, owner, given: id }),
+        }
+        let offset = addr - frames.virt(slab).addr().get();
+        let geometry = self.geometry.ok_or(foreign)?;
+        let index = geometry.index_of(offset).ok_or(foreign)?;
+        if index >= usize::from(descriptor.nr_objects.load(Relaxed)) {
+            return Err(foreign);
+        }
+        if descriptor.out[index / 64].load(Relaxed) & (1 << (index % 64)) == 0 {
+            return Err(Error::DoubleFree { addr });
+        }
+        Ok((slab, index))
+    }
+
+    /// Puts one object back; returns its slab if no object of that is out any more.
+    fn put<M: Machine>(&mut self, id: u16, frames: &Frames<M>, object: NonNull<u8>) -> Result<Option<Frame>> {
+        let (slab, index) = self.find(id, frames, object)?;
+        let table = frames.table();
+        let descriptor = table.of(slab);
+        let word = &descriptor.out[index / 64];
+        word.store(word.load(Relaxed) & !(1 << (index % 64)), Relaxed);
+        let was_out = descriptor.nr_out.load(Relaxed);
+        descriptor.nr_out.store(was_out - 1, Relaxed);
+        self.counters.nr_out -= 1;
+        let was_full = was_out == descriptor.nr_objects.load(Relaxed);
+        if was_out == 1 {
+            if !was_full {
+                remove(table, &mut self.partial, slab);
+            }
+            push(table, &mut self.empty, slab);
+            self.counters.nr_empty += 1;
+            return Ok(Some(slab));
+        }
+        if was_full {
+            // At the head: it is the fullest, and allocation takes from the head.
+            push(table, &mut self.partial, slab);
+        }
+        Ok(None)
+    }
+}
+
+/// Offers free objects of a slab, in ascending order, until `accept` declines; marks the accepted ones out.
+fn take_from(slab: &Descriptor, mut accept: impl FnMut(usize) -> bool) -> u16 {
+    let nr_objects = usize::from(slab.nr_objects.load(Relaxed));
+    let mut taken = 0;
+    for (i, word) in slab.out.iter().enumerate() {
+        if i * 64 >= nr_objects {
+            break;
+        }
+        let existing = if nr_objects - i * 64 >= 64 { u64::MAX } else { (1 << (nr_objects - i * 64)) - 1 };
+        let mut out = word.load(Relaxed);
+        while out & existing != existing {
+            let bit = (!out & existing).trailing_zeros() as usize;
+            if !accept(i * 64 + bit) {
+                word.store(out, Relaxed);
+                return taken;
+            }
+            out |= 1 << bit;
+            taken += 1;
+        }
+        word.store(out, Relaxed);
+    }
+    taken
+}
+
+fn link(table: &FrameTable, number: u32, field: impl Fn(&Descriptor) -> &AtomicU32, value: u32) {
+    if number != NIL {
+        field(table.of(Frame::new(number))).store(value, Relaxed);
+    }
+}
+
+fn push(table: &FrameTable, head: &mut u32, slab: Frame) {
+    let descriptor = table.of(slab);
+    descriptor.next.store(*head, Relaxed);
+    descriptor.prev.store(NIL, Relaxed);
+    link(table, *head, |descriptor| &descriptor.prev, slab.number());
+    *head = slab.number();
+}
+
+fn remove(table: &FrameTable, head: &mut u32, slab: Frame) {
+    let descriptor = table.of(slab);
+    let (next, prev) = (descriptor.next.load(Relaxed), descriptor.prev.load(Relaxed));
+    link(table, next, |descriptor| &descriptor.prev, prev);
+    if prev == NIL {
+        assert!(*head == slab.number(), "slab {:#x} heads a list of {:#x}", slab.number(), *head);
+        *head = next;
+    } else {
+        link(table, prev, |descriptor| &descriptor.next, next);
+    }
+}
+
+// A page of the smallest objects has a bit for each.
+const _: () = assert!(PAGE_SIZE / MIN_CLASS_SIZE <= MAX_OBJECTS);

@@ -1,0 +1,26 @@
+//! The atomics of this crate: core's, or loom's when a model checks the shipped source. Import them only from here.
+
+#[cfg(not(loom))]
+pub(crate) use core::cell::UnsafeCell;
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64};
+
+/// loom's cell with the interface of core's, as far as [`crate::lock`] needs it.
+#[cfg(loom)]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+#[cfg(loom)]
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+
+    /// Tells loom of the access, so that two at once are reported as a race.
+    pub(crate) fn get(&self) -> *mut T {
+        self.0.with_mut(|value| value)
+    }
+}

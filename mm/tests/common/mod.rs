@@ -1,0 +1,176 @@
+//! A machine for tests: its memory is a block of the host's, its CPUs are threads, its other CPUs' drains are done by
+//! the thread that asks, which is sound as those threads say when they are not allocating.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+
+use mm::bank::Bank;
+use mm::error::{Error, Result};
+use mm::frame::PAGE_SIZE;
+use mm::heap::Heap;
+use mm::machine::Machine;
+use mm::memory_map::{Region, RegionKind};
+
+thread_local! {
+    static BANK: Cell<Option<&'static Bank>> = const { Cell::new(None) };
+    static REPORTS: RefCell<Vec<Error>> = const { RefCell::new(Vec::new()) };
+    static DRAIN: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+/// The test machine.
+#[derive(Debug)]
+pub(crate) struct Host;
+
+// SAFETY: each thread sets its own bank, which no other thread gets, and a thread is a CPU that nothing interrupts.
+unsafe impl Machine for Host {
+    fn bank() -> &'static Bank {
+        BANK.get().expect("the thread has a bank")
+    }
+
+    fn irq_save() -> usize {
+        0
+    }
+
+    unsafe fn irq_restore(_saved: usize) {}
+
+    fn relax(_nr_turns: u32) {
+        std::thread::yield_now();
+    }
+
+    fn drain_other_cpus() {
+        if let Some(drain) = DRAIN.get() {
+            drain();
+        }
+    }
+
+    fn report(error: Error) {
+        REPORTS.with_borrow_mut(|reports| reports.push(error));
+    }
+
+    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
+        Err(Error::OutOfMemory { bytes: nr_pages * PAGE_SIZE })
+    }
+
+    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
+        None
+    }
+
+    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
+        Err(Error::Foreign { addr: addr.addr().get() })
+    }
+}
+
+/// What was reported on this thread since the last call.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn take_reports() -> Vec<Error> {
+    REPORTS.take()
+}
+
+/// A heap over `nr_pages` of memory, with this thread as CPU 0. Its memory is given back when it is dropped.
+pub(crate) struct TestHeap {
+    pub(crate) heap: &'static Heap<Host>,
+    memory: NonNull<u8>,
+    layout: Layout,
+    banks: RefCell<Vec<NonNull<Bank>>>,
+}
+
+impl TestHeap {
+    pub(crate) fn new(nr_pages: usize) -> Self {
+        let layout = Layout::from_size_align(nr_pages * PAGE_SIZE, 1 << 16).expect("a sane size");
+        // SAFETY: the layout has a size.
+        let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("the host has memory");
+        let heap: &'static Heap<Host> = Box::leak(new_heap());
+        // The first page of the block is physical address 0, which is never handed out.
+        let end = (nr_pages * PAGE_SIZE) as u64;
+        let map = [Region { start: PAGE_SIZE as u64, end, kind: RegionKind::Usable }];
+        let this = Self { heap, memory, layout, banks: RefCell::new(Vec::new()) };
+        this.enter_cpu(0);
+        // SAFETY: the block is ours, mapped where it says, and this is the first use.
+        unsafe { heap.frames().init(&map, &[], memory.addr().get()) }.expect("room for the metadata");
+        heap.init();
+        this
+    }
+
+    /// Makes this thread CPU number `cpu` from here on.
+    pub(crate) fn enter_cpu(&self, cpu: usize) {
+        let layout = Layout::new::<Bank>();
+        let mut banks = self.banks.borrow_mut();
+        while banks.len() <= cpu {
+            // SAFETY: a bank has a size; all zero bytes are a valid bank.
+            let bank = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("the host has memory").cast::<Bank>();
+            // SAFETY: as above, and the bank lives until the test heap is dropped.
+            self.heap.add_cpu(banks.len(), unsafe { bank.as_ref() });
+            banks.push(bank);
+        }
+        // SAFETY: the bank lives as long as the test heap, which the thread's use of the heap does not outlive.
+        BANK.set(Some(unsafe { banks[cpu].as_ref() }));
+    }
+
+    /// A bank for another thread, to pass to [`enter_bank`].
+    #[allow(dead_code, reason = "not every test binary uses all of the machine")]
+    pub(crate) fn bank(&self, cpu: usize) -> &'static Bank {
+        let me = BANK.get();
+        self.enter_cpu(cpu);
+        let bank = BANK.get().expect("just set");
+        BANK.set(me);
+        bank
+    }
+
+    /// What draining the other CPUs does from this thread on.
+    #[allow(dead_code, reason = "not every test binary uses all of the machine")]
+    pub(crate) fn on_drain(&self, drain: Option<fn()>) {
+        DRAIN.set(drain);
+    }
+
+    /// Panics unless every count agrees and nothing has been reported.
+    pub(crate) fn check(&self) {
+        let account = self.heap.account();
+        assert!(account.adds_up(), "{account:?}: difference {}, {:?}", account.difference(), account.disagreement());
+        for (id, _) in self.heap.caches() {
+            let cache = self.heap.cache_account(id);
+            assert!(cache.adds_up(), "cache {id}: {cache:?}");
+        }
+    }
+
+    /// Panics unless a reclaim brings every frame back.
+    #[allow(dead_code, reason = "not every test binary uses all of the machine")]
+    pub(crate) fn check_empty(&self) {
+        self.heap.reclaim();
+        let account = self.heap.account();
+        assert_eq!(account.nr_free, account.nr_managed, "{account:?}");
+        self.check();
+    }
+}
+
+/// Makes this thread the CPU with that bank.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn enter_bank(bank: &'static Bank) {
+    BANK.set(Some(bank));
+}
+
+impl Drop for TestHeap {
+    fn drop(&mut self) {
+        BANK.set(None);
+        DRAIN.set(None);
+        // SAFETY: made in `new` by Box; the tests' uses of it end before the test heap's.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(self.heap).cast_mut()) });
+        for bank in self.banks.borrow().iter() {
+            // SAFETY: allocated in `enter_cpu` with this layout.
+            unsafe { dealloc(bank.as_ptr().cast(), Layout::new::<Bank>()) };
+        }
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
+    }
+}
+
+/// A heap on the host's heap; it is too large for a test thread's stack.
+fn new_heap() -> Box<Heap<Host>> {
+    static EMPTY: Heap<Host> = Heap::new();
+    let mut place = Box::<Heap<Host>>::new_uninit();
+    // SAFETY: a heap without memory owns nothing, so a copy of its bytes is another such heap; EMPTY is never used.
+    unsafe {
+        place.as_mut_ptr().copy_from_nonoverlapping(&raw const EMPTY, 1);
+        place.assume_init()
+    }
+}

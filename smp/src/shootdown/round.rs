@@ -1,0 +1,227 @@
+//! The initiator's side: announcing a round, and waiting for it.
+
+use super::{Presence, Shootdown};
+use crate::cpu::CpuId;
+use crate::cpu_set::CpuSet;
+use crate::hardware::{Hardware, IpiKind};
+use crate::mutant::{self, Mutant};
+use crate::poll::Poll;
+use crate::shootdown::presence::Catch;
+use crate::shootdown::{Mode, PageRange};
+use crate::sync::Ordering;
+use crate::watchdog::{WaitingFor, Watchdog};
+
+/// A round that has begun.
+///
+/// Having a `Round` tells you that this CPU has flushed and that all others have been told. It tells you nothing about
+/// their TLBs: only [`Shootdown::wait`] does, and spends it. Dropping it is safe and leaves you without that knowledge.
+#[must_use = "other CPUs may use the old translations until the round has been waited for"]
+#[derive(Debug)]
+pub struct Round {
+    generation: u64,
+    /// CPUs from here on joined later, and flushed everything then. 0 if there is nobody to wait for.
+    nr_cpus: usize,
+    /// Whether an idle CPU counts as having acknowledged. It does not where it has been interrupted like the rest.
+    idle_is_ack: bool,
+}
+
+impl Round {
+    const fn complete() -> Self {
+        Self { generation: 0, nr_cpus: 0, idle_is_ack: true }
+    }
+}
+
+impl<const N: usize> Shootdown<N> {
+    /// Makes every CPU forget the translations of `ranges` and returns when all have.
+    ///
+    /// The page-table entries are already changed. When this returns, no CPU reads or writes through the old ones, and
+    /// all that any of them did through them happened before: the frames may be reused. All ranges together are one
+    /// round, with at most one interrupt to each CPU that is running; ranges without pages are ignored, and a batch
+    /// without any page costs nothing.
+    ///
+    /// Context: any but NMI, interrupts on or off, but under no ranked lock, since it waits for other CPUs. With
+    /// interrupts off it serves this CPU's own requests meanwhile.
+    pub fn initiate<H: Hardware>(&self, hw: &H, ranges: impl Iterator<Item = PageRange> + Clone) {
+        let round = self.begin(hw, ranges);
+        self.wait(hw, round);
+    }
+
+    /// As [`initiate`](Self::initiate), for every translation there is.
+    pub fn initiate_all<H: Hardware>(&self, hw: &H) {
+        let round = self.begin_all(hw);
+        self.wait(hw, round);
+    }
+
+    /// The first half of [`initiate`](Self::initiate): announces, interrupts, and flushes this CPU. Does not wait, so
+    /// that the caller can do something useful while the others flush.
+    ///
+    /// Yields the same ranges each time it is cloned, or pages may be missed. (In [`Mode::Naive`] it waits for all
+    /// ranges but the last.)
+    pub fn begin<H: Hardware>(&self, hw: &H, ranges: impl Iterator<Item = PageRange> + Clone) -> Round {
+        let ranges = ranges.filter(|range| !range.is_empty());
+        if self.settings.mode() == Mode::Naive {
+            return ranges.fold(Round::complete(), |previous, range| {
+                self.wait(hw, previous);
+                self.start(hw, 1, core::iter::once(Some(range)))
+            });
+        }
+        let full_flush_pages = self.settings.full_flush_pages();
+        let (mut nr_ranges, mut nr_pages) = (0, 0_usize);
+        for range in ranges.clone() {
+            nr_ranges += 1;
+            nr_pages = nr_pages.saturating_add(range.nr_pages());
+            if nr_pages > full_flush_pages {
+                return self.begin_all(hw);
+            }
+        }
+        if nr_ranges == 0 {
+            return Round::complete();
+        }
+        self.start(hw, nr_ranges, ranges.map(Some))
+    }
+
+    /// The first half of [`initiate_all`](Self::initiate_all).
+    pub fn begin_all<H: Hardware>(&self, hw: &H) -> Round {
+        self.start(hw, 1, core::iter::once(None))
+    }
+
+    /// Announces `nr_requests` generations, one for each request, tells the others, and flushes this CPU.
+    ///
+    /// All with interrupts off: the log is silent between the announcement and its words, the argument about tags in
+    /// `log` rests on this being short, and xAPIC sends are two writes.
+    fn start<H: Hardware>(
+        &self,
+        hw: &H,
+        nr_requests: u64,
+        requests: impl Iterator<Item = Option<PageRange>>,
+    ) -> Round {
+        hw.without_interrupts(|| {
+            let me = hw.this_cpu();
+            let counters = self.counters(me);
+            counters.shootdowns.add(1);
+            if mutant::is(Mutant::SendBeforePublish) {
+                let all = CpuId::first(self.nr_cpus.load(Ordering::Relaxed)).filter(|&cpu| cpu != me).collect();
+                hw.send_ipi(IpiKind::Shootdown, &all);
+            }
+
+            // Release: the cleared entries are visible to whoever reads this generation or a later one.
+            let before = self.generation.fetch_add(nr_requests, Ordering::Release);
+            let generation = before.wrapping_add(nr_requests);
+            for (i, request) in (1..=nr_requests).zip(requests) {
+                self.log.write(before.wrapping_add(i), request);
+            }
+            if self.settings.drops_ipis() {
+                self.catch_up(hw, me, Catch::Announced);
+                return Round::complete();
+            }
+
+            // The initiator's half of two handshakes. A CPU that this one sees idle, offline or not joined will read
+            // the new generation on its way back. A CPU whose `pending` this one finds true has yet to clear it, and
+            // will read the new generation after that.
+            mutant::fence_unless(Mutant::InitiatorWithoutFence);
+            let nr_cpus = self.nr_cpus.load(Ordering::Relaxed);
+            let idle_is_ack = match self.settings.mode() {
+                Mode::Coalescing => {
+                    self.tell_those_who_need_it(hw, me, generation, nr_cpus);
+                    true
+                }
+                Mode::Naive => {
+                    self.tell_everybody(hw, me, nr_cpus);
+                    false
+                }
+            };
+            // Overlaps with the others doing the same.
+            self.catch_up(hw, me, Catch::Announced);
+            Round { generation, nr_cpus, idle_is_ack }
+        })
+    }
+
+    fn tell_those_who_need_it<H: Hardware>(&self, hw: &H, me: CpuId, generation: u64, nr_cpus: usize) {
+        let counters = self.counters(me);
+        let mut targets = CpuSet::EMPTY;
+        for cpu in CpuId::first(nr_cpus).filter(|&cpu| cpu != me) {
+            let state = self.cpus.remote(cpu);
+            match state.presence(Ordering::Relaxed) {
+                Presence::Offline => {}
+                Presence::Idle => counters.idle_skips.add(1),
+                // Relaxed: the fence before stands between the announcement and this.
+                Presence::Running if state.has_seen(generation) || state.pending.swap(true, Ordering::Relaxed) => {
+                    counters.coalesced.add(1);
+                }
+                Presence::Running => {
+                    targets.insert(cpu);
+                }
+            }
+        }
+        if !targets.is_empty() && !mutant::is(Mutant::SendBeforePublish) {
+            counters.ipis_sent.add(hw.send_ipi(IpiKind::Shootdown, &targets));
+        }
+    }
+
+    fn tell_everybody<H: Hardware>(&self, hw: &H, me: CpuId, nr_cpus: usize) {
+        for cpu in CpuId::first(nr_cpus).filter(|&cpu| cpu != me) {
+            let state = self.cpus.remote(cpu);
+            if state.presence(Ordering::Relaxed) != Presence::Offline {
+                // For its wait loops, which must serve this round as any other.
+                state.pending.store(true, Ordering::Relaxed);
+                self.counters(me).ipis_sent.add(hw.send_ipi(IpiKind::Shootdown, &CpuSet::of(cpu)));
+            }
+        }
+    }
+
+    /// The second half of [`initiate`](Self::initiate): returns when every CPU has acknowledged the round.
+    ///
+    /// Context: as there. It may be another time and place than where the round began, but the same CPU.
+    pub fn wait<H: Hardware>(&self, hw: &H, round: Round) {
+        let me = hw.this_cpu();
+        let mut pace = Poll::default();
+        let mut watchdog = None;
+        for cpu in CpuId::first(round.nr_cpus).filter(|&cpu| cpu != me) {
+            let was_idle = mutant::is(Mutant::IdleNotReevaluated) && self.presence(cpu) == Presence::Idle;
+            // A CPU that has acknowledged once has done so for good, so that one after the other will do.
+            while !self.has_acknowledged(cpu, &round) && !was_idle {
+                let watchdog = watchdog.get_or_insert_with(|| Watchdog::new(hw.now_ticks(), hw.watchdog_ticks()));
+                // Initiators alone never wait in a circle, since the last to announce has caught up with all before it.
+                // But a CPU that waits with interrupts off would hold up later rounds for no reason.
+                self.service_if_pending(hw);
+                if pace.step(hw) {
+                    self.bark(hw, watchdog, &round);
+                }
+            }
+        }
+        if let Some(watchdog) = watchdog {
+            let waited_ticks = watchdog.waited_ticks(hw.now_ticks());
+            hw.without_interrupts(|| {
+                self.counters(me).waits.add(1);
+                self.counters(me).longest_wait_ticks.raise_to(waited_ticks);
+            });
+        }
+    }
+
+    /// Whether `cpu` needs no more waiting for. Looked at anew each time: it may go idle, or leave, while waited for.
+    fn has_acknowledged(&self, cpu: CpuId, round: &Round) -> bool {
+        let state = self.cpus.remote(cpu);
+        if state.has_seen(round.generation) {
+            return true;
+        }
+        match state.presence(mutant::weaken(Mutant::WaitRelaxed, Ordering::Acquire)) {
+            Presence::Offline => true,
+            Presence::Idle => round.idle_is_ack && !mutant::is(Mutant::IdleNotReevaluated),
+            Presence::Running => false,
+        }
+    }
+
+    #[cold]
+    fn bark<H: Hardware>(&self, hw: &H, watchdog: &mut Watchdog, round: &Round) {
+        let me = hw.this_cpu();
+        watchdog.tick(
+            hw,
+            WaitingFor::Shootdown { generation: round.generation },
+            || CpuId::first(round.nr_cpus).filter(|&cpu| cpu != me && !self.has_acknowledged(cpu, round)).collect(),
+            |late| {
+                let writes = hw.send_ipi(IpiKind::Shootdown, late);
+                hw.without_interrupts(|| self.counters(me).ipis_sent.add(writes));
+            },
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Interrupts on and off, halting, and the fences around interrupts.
+//!
+//! All of these are compiler barriers too: no load or store moves across `cli`, `sti` or the fences (their asm blocks
+//! clobber memory), so what is protected by "interrupts off" stays inside.
+//! Called by: everything that must not be interrupted, and the idle loop.
+
+use core::arch::asm;
+use core::marker::PhantomData;
+
+/// RFLAGS.IF.
+const INTERRUPT_FLAG: usize = 1 << 9;
+
+/// This CPU takes no maskable interrupt while the guard lives.
+///
+/// Dropping it restores what was before, so guards nest; they must be dropped in reverse order, which scopes do by
+/// themselves. NMIs and machine checks still come. Stays on its CPU.
+#[must_use = "interrupts come back when the guard is dropped"]
+#[derive(Debug)]
+pub struct InterruptGuard {
+    saved: usize,
+    _stays_on_its_cpu: PhantomData<*mut ()>,
+}
+
+impl InterruptGuard {
+    /// Turns interrupts off until the guard is dropped.
+    #[inline]
+    pub fn new() -> Self {
+        Self { saved: save_and_disable(), _stays_on_its_cpu: PhantomData }
+    }
+
+    /// Were interrupts on when the guard was made?
+    #[inline]
+    pub fn were_enabled(&self) -> bool {
+        self.saved & INTERRUPT_FLAG != 0
+    }
+}
+
+impl Default for InterruptGuard {
+    #[inline]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for InterruptGuard {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the word is from `save_and_disable` on this CPU (the guard does not leave it), restored once.
+        unsafe { restore(self.saved) }
+    }
+}
+
+/// RFLAGS of this moment.
+#[inline]
+fn flags() -> usize {
+    let flags;
+    // SAFETY: a balanced push and pop. Not `nomem`: the answer must not be moved across a `cli` or `sti`.
+    unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) }
+    flags
+}
+
+/// Does this CPU take maskable interrupts?
+#[inline]
+pub fn are_enabled() -> bool {
+    flags() & INTERRUPT_FLAG != 0
+}
+
+/// Turns maskable interrupts on, from after the next instruction.
+///
+/// # Safety
+/// Handlers are in place, and nothing the caller holds (a lock, a per-CPU flag, an [`InterruptGuard`]) relies on
+/// interrupts being off.
+#[inline]
+pub unsafe fn enable() {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("sti", options(nostack)) }
+}
+
+/// Turns maskable interrupts off.
+#[inline]
+pub fn disable() {
+    // SAFETY: fewer interrupts break no promise of memory safety.
+    unsafe { asm!("cli", options(nostack)) }
+}
+
+/// Turns interrupts off and returns the flags from before, for [`restore`].
+#[inline]
+pub fn save_and_disable() -> usize {
+    let saved = flags();
+    disable();
+    saved
+}
+
+/// Turns interrupts back on if they were on in `saved`.
+///
+/// A test and `sti` rather than `popfq`, which is slow and would restore the arithmetic flags too.
+///
+/// # Safety
+/// `saved` came from [`save_and_disable`] on this CPU, and calls are undone in reverse order.
+#[inline]
+pub unsafe fn restore(saved: usize) {
+    if saved & INTERRUPT_FLAG != 0 {
+        // SAFETY: they were on before, so handlers are in place; what relied on their being off ended with the caller's
+        // use of `saved`.
+        unsafe { enable() }
+    }
+}
+
+/// Halts until the next interrupt or NMI. With interrupts off only an NMI ends it.
+#[inline]
+pub fn halt() {
+    // SAFETY: waiting harms nothing. Not `nomem`: an interrupt handler may change memory before this returns.
+    unsafe { asm!("hlt", options(nostack, preserves_flags)) }
+}
+
+/// Turns interrupts on and halts, with no gap between: an interrupt that is pending, or comes, ends the halt.
+///
+/// `sti` takes effect after the following instruction, so an interrupt cannot slip in before the `hlt` and be missed.
+/// An NMI can (it does not respect the shadow of `sti`): whatever an NMI handler wants to wake must be polled.
+///
+/// # Safety
+/// As [`enable`].
+#[inline]
+pub unsafe fn enable_and_halt() {
+    // SAFETY: the caller's promise. Not `nomem`, as in `halt`.
+    unsafe { asm!("sti", "hlt", options(nostack)) }
+}
+
+/// Turns interrupts off and halts for good.
+pub fn halt_forever() -> ! {
+    loop {
+        disable();
+        halt();
+    }
+}
+
+/// Tells the CPU that this is a spin loop.
+///
+/// Under multi-threaded TCG this is dear (it takes the big lock and starves the CPU that is waited for): wait for an
+/// acknowledgement with plain loads, and keep `pause` for the back-off of locks.
+#[inline]
+pub fn pause() {
+    core::hint::spin_loop();
+}
+
+/// Orders all earlier loads and stores before everything later, other CPUs' view included.
+#[inline]
+pub fn full_fence() {
+    // SAFETY: MFENCE is in every 64-bit CPU.
+    unsafe { asm!("mfence", options(nostack, preserves_flags)) }
+}
+
+/// `mfence; lfence`: what must come before an x2APIC ICR write.
+///
+/// WRMSR to the x2APIC registers is not serialising, so the interrupt could overtake the stores that it announces
+/// (Intel SDM vol. 3, "x2APIC Register Address Space"). MFENCE makes them visible, LFENCE holds the WRMSR back.
+#[inline]
+pub fn fence_before_msr() {
+    // SAFETY: both are in every 64-bit CPU.
+    unsafe { asm!("mfence", "lfence", options(nostack, preserves_flags)) }
+}

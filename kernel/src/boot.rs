@@ -1,0 +1,185 @@
+//! The boot path, top-down: what the first CPU does, and the subset that every other does.
+//!
+//! Each step logs a line with its time. A step that cannot go on says why and ends QEMU with a failing status.
+
+use core::fmt::Display;
+use core::sync::atomic::Ordering;
+
+use arch::apic::{self, LocalApic, Mode};
+use arch::control::{self, ControlState};
+use arch::cpu::Features;
+use arch::gdt::{DescriptorTables, InterruptStacks};
+use arch::{entry, irq, qemu, traps as arch_traps};
+use spin::Once;
+
+use crate::bootinfo::BootInfo;
+use crate::console::{self, log, println};
+use crate::machine::{self, CALLS, Cpu, HEAP, SHOOTDOWNS, WORK};
+use crate::per_cpu::{self, PerCpu, State};
+use crate::stacks::{Stack, Stacks};
+use crate::{devices, idle, others, shell, space, time, traps};
+
+/// Exit value for a kernel that cannot boot: QEMU's status is 39.
+const BAD_BOOT: u8 = 0x13;
+
+static FEATURES: Once<Features> = Once::new();
+/// The first CPU's control registers, which every other's must equal.
+static CONTROL: Once<ControlState> = Once::new();
+
+arch::first_cpu_entry!(_start => first_cpu);
+
+/// The first CPU, on the bootloader's stack and page tables.
+extern "C" fn first_cpu() -> ! {
+    time::note_entry();
+    console::init(); //                           so that everything below can speak
+    println!("bandolier: entry");
+    let features = FEATURES.call_once(Features::detect); // proofs: x2APIC or not, 1 GiB pages, no-execute
+    init_control_this_cpu(features); //           write protection, SMEP, SMAP, UMIP where there are
+    per_cpu::init_first_cpu(features.apic_id); // GS base: from here on this CPU has magazines
+    early_traps(); //                             from here on a fault prints instead of resetting
+    let info = or_stop(BootInfo::take()); //      copies of all that the bootloader says
+    let devices = devices::find(info); //         what ACPI says, read through the bootloader's mapping
+    or_stop(time::init(features, devices.pm_timer_port).map_err(|error| DebugAsDisplay(error)));
+    others::init_memory(info); //                 every usable frame into the bitmap; the heap works after this
+    or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
+    let apic = or_stop(find_apic(features).map_err(DebugAsDisplay)); // x2APIC or xAPIC, as we found it
+    machine::set_apic(apic);
+    let stacks = or_stop(Stacks::new()); //       guarded; the bootloader's stack is left here
+    // SAFETY: a stack of this CPU's own, mapped and unused; nothing on the old one is needed.
+    unsafe { entry::call_on_stack(stacks.main.top, first_cpu_on_own_stack, (&raw const stacks).cast_mut().cast()) }
+}
+
+/// The first CPU, on its own stack and page tables.
+extern "C" fn first_cpu_on_own_stack(stacks: *mut ()) -> ! {
+    // SAFETY: `first_cpu` passes its stacks; its frame lies in memory that is not reclaimed before this copy.
+    let stacks = unsafe { *stacks.cast::<Stacks>() };
+    join_this_cpu(&stacks); //                    descriptor tables, traps, APIC, shootdowns, calls
+    log_machine();
+    if let Some(apic) = machine::apic() {
+        devices::get().inspect(|devices| devices.route_serial(apic)); // console input by interrupt
+    }
+    // SAFETY: traps are loaded, no lock is held.
+    unsafe { irq::enable() };
+    others::start(crate::bootinfo::get()); //     every other CPU runs `other_cpu` below
+    others::reclaim(crate::bootinfo::get()); //   nothing uses the bootloader's memory any more
+    shell::run()
+}
+
+/// Every other CPU, on its own stack and the kernel's page tables.
+pub extern "C" fn other_cpu(stacks: *mut ()) -> ! {
+    // SAFETY: `others::start` passes the CPU's stacks, in memory that it keeps until the CPU is online.
+    let stacks = unsafe { *stacks.cast::<Stacks>() };
+    init_control_this_cpu(FEATURES.get().expect("the first CPU has found them"));
+    join_this_cpu(&stacks);
+    // SAFETY: traps are loaded, no lock is held.
+    unsafe { irq::enable() };
+    idle::park()
+}
+
+/// What every CPU does to become one of the kernel's, interrupts off.
+fn join_this_cpu(stacks: &Stacks) {
+    let me = per_cpu::this();
+    me.stack_bottom.store(stacks.main.bottom as u64, Ordering::Relaxed);
+    me.stack_top.store(stacks.main.top as u64, Ordering::Relaxed);
+    load_tables(stacks.traps.map(|Stack { top, .. }| top));
+    let apic = machine::apic().expect("set up before any CPU joins");
+    apic.init_this_cpu();
+    assert!(apic.id() == me.apic_id(), "cpu {} has APIC id {}, not {}", me.cpu, apic.id(), me.apic_id());
+    check_parity(me);
+    HEAP.add_cpu(me.cpu.index(), &me.bank);
+    SHOOTDOWNS.join(&Cpu); //                     publish, then flush everything once
+    CALLS.join(&Cpu);
+    WORK.open(&Cpu);
+    me.set_state(State::Online);
+}
+
+fn init_control_this_cpu(features: &Features) {
+    // SAFETY: all CPUs are taken to be alike (and checked in `check_parity`); the kernel writes no read-only memory, has
+    // no user pages, and is built without floating point.
+    unsafe { control::init_this_cpu(features) };
+}
+
+/// Traps before there is memory for guarded stacks.
+fn early_traps() {
+    static mut STACKS: [[u128; 1024]; 3] = [[0; 1024]; 3];
+    arch_traps::init(traps::handle);
+    let first = &raw mut STACKS as usize;
+    load_tables([1, 2, 3].map(|nth| first + nth * size_of::<[u128; 1024]>()));
+}
+
+/// Gives this CPU descriptor tables of its own, kept for good, and the interrupt table.
+fn load_tables([double_fault_top, nmi_top, machine_check_top]: [usize; 3]) {
+    static EARLY: Once<DescriptorTables> = Once::new();
+    let new = || DescriptorTables::new(InterruptStacks { double_fault_top, nmi_top, machine_check_top });
+    let tables: &'static DescriptorTables = if EARLY.is_completed() {
+        alloc::boxed::Box::leak(alloc::boxed::Box::new(new()))
+    } else {
+        EARLY.call_once(new)
+    };
+    // SAFETY: the stacks are mapped and this CPU's alone; the tables are new, and loaded here only.
+    let loaded = unsafe { tables.load() };
+    arch_traps::load_this_cpu(&loaded);
+}
+
+/// The local APIC in the mode that the bootloader left it in.
+fn find_apic(features: &Features) -> Result<LocalApic, ApicError> {
+    match (apic::mode(), features.x2apic) {
+        (Mode::X2Apic, Some(proof)) => LocalApic::new_x2apic(proof).map_err(ApicError::Mode),
+        (Mode::XApic, _) => {
+            let base = space::map_device(apic::base_phys(), mm::frame::PAGE_SIZE).map_err(ApicError::Memory)?;
+            // SAFETY: the registers of the local APIC, mapped uncached for good in the tables that all CPUs use.
+            unsafe { LocalApic::new_xapic(base.cast()) }.map_err(ApicError::Mode)
+        }
+        (mode, _) => Err(ApicError::Unusable { mode }),
+    }
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "the values are for the message, by Debug")]
+enum ApicError {
+    Mode(apic::WrongMode),
+    Memory(mm::error::Error),
+    Unusable { mode: Mode },
+}
+
+/// Every CPU must run with the first one's control registers: a CPU with other rights or memory types would break what
+/// the others rely on.
+fn check_parity(me: &PerCpu) {
+    let mine = ControlState::read(FEATURES.get().expect("found first thing"));
+    let first = CONTROL.call_once(|| mine);
+    if let Some(difference) = first.differences(&mine).next() {
+        panic!("cpu {} differs from cpu 0: {difference:?}", me.cpu);
+    }
+}
+
+fn log_machine() {
+    let features = FEATURES.get().expect("found first thing");
+    let info = crate::bootinfo::get();
+    let mode = machine::apic().map_or("no APIC", |apic| if apic.mode() == Mode::X2Apic { "x2APIC" } else { "xAPIC" });
+    log!("cpu: {} ({mode})", features.brand.as_str().trim());
+    log!("hypervisor: {}", features.hypervisor.as_ref().map_or("none", |name| name.as_str()));
+    log!("bootloader: {} {}", info.bootloader.0.as_str(), info.bootloader.1.as_str());
+    if let Some(frequency) = time::frequency() {
+        log!("tsc: {} kHz, by {}", frequency.hz / 1000, frequency.source);
+    }
+    if info.nr_regions_dropped > 0 {
+        log!("memory: {} entries of the memory map found no place and are left unused", info.nr_regions_dropped);
+    }
+}
+
+/// Stops the boot with the reason, unless all is well.
+pub fn or_stop<T, E: Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| {
+        println!("bandolier: cannot boot: {error}");
+        qemu::exit(BAD_BOOT)
+    })
+}
+
+/// For errors of which Debug says enough.
+pub struct DebugAsDisplay<E>(pub E);
+
+impl<E: core::fmt::Debug> Display for DebugAsDisplay<E> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}

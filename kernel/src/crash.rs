@@ -1,0 +1,178 @@
+//! The end: a panic or an exception that nobody handles, on any CPU.
+//!
+//! The first CPU to crash stops the others by NMI, takes the console by force, and prints one report: what and where,
+//! registers, a backtrace with the names from the kernel's own ELF, where every other CPU was, and what to type to get
+//! here again. Then QEMU ends with a failing status; on a real machine the CPU halts.
+//!
+//! Context: any, an NMI included. Takes no lock, allocates nothing, waits for nobody without a bound.
+
+use core::fmt::Display;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arch::backtrace::Backtrace;
+use arch::traps::{PageFaultCode, TrapFrame, exception_name, fault_address, vectors};
+use arch::{irq, qemu};
+use kernel::symbols::Symbols;
+use smp::LateReport;
+
+use crate::console::{self, println};
+use crate::per_cpu::{self, PerCpu, State};
+use crate::{bootinfo, image, machine, stress};
+
+/// Exit value for a crash: QEMU's status is 37.
+const CRASHED: u8 = 0x12;
+/// Turns of the wait for other CPUs to stop or answer: a second or so.
+const MAX_TURNS: u32 = 2_000_000;
+/// No CPU.
+const NONE: usize = usize::MAX;
+
+/// The CPU that reports.
+static REPORTER: AtomicUsize = AtomicUsize::new(NONE);
+/// Set when the report itself has crashed.
+static HAS_CRASHED_AGAIN: AtomicBool = AtomicBool::new(false);
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    irq::disable();
+    report(&info, None, Backtrace::here(is_stack))
+}
+
+/// An exception that nobody handles.
+pub fn exception(frame: &TrapFrame) -> ! {
+    let vector = frame.vector as u8;
+    let name = exception_name(vector).unwrap_or("reserved exception");
+    let trace = Backtrace::interrupted(frame, is_stack);
+    if vector == vectors::PAGE_FAULT {
+        let address = fault_address();
+        report(&format_args!("{name}: {} at {address:#x}", PageFaultCode(frame.error_code)), Some(frame), trace)
+    }
+    report(&format_args!("{name}, error code {:#x}", frame.error_code), Some(frame), trace)
+}
+
+/// An NMI: from a CPU that reports a crash, or one that asks where this one is; else the hardware's.
+pub fn on_nmi(frame: &TrapFrame) {
+    let me = per_cpu::this();
+    me.seen_rbp.store(frame.rbp, Ordering::Relaxed);
+    me.seen_rip.store(frame.rip, Ordering::Release);
+    if REPORTER.load(Ordering::Acquire) != NONE {
+        me.set_state(State::Stopped);
+        irq::halt_forever();
+    }
+    if !me.was_asked.swap(false, Ordering::AcqRel) {
+        exception(frame);
+    }
+}
+
+/// Some CPU does not answer: finds out where it is, and says so.
+pub fn report_late(report: &LateReport) {
+    println!("watchdog: {report}");
+    let Some(late) = per_cpu::of(report.first_late) else { return };
+    late.seen_rip.store(0, Ordering::Relaxed);
+    late.was_asked.store(true, Ordering::Release);
+    let sent = machine::apic().map(|apic| apic.send_nmi(late.apic_id()));
+    for _ in 0..MAX_TURNS {
+        if late.seen_rip.load(Ordering::Acquire) != 0 {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    match late.seen_rip.load(Ordering::Acquire) {
+        0 => println!("watchdog: cpu {} does not take an NMI either ({sent:?})", late.cpu),
+        rip => println!("watchdog: cpu {} is at {}", late.cpu, Place(rip)),
+    }
+}
+
+fn report(what: &dyn Display, frame: Option<&TrapFrame>, trace: impl Iterator<Item = usize>) -> ! {
+    irq::disable();
+    let me = per_cpu::this();
+    let index = me.cpu.index();
+    match REPORTER.compare_exchange(NONE, index, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {}
+        Err(reporter) if reporter == index => crashed_again(what, frame),
+        Err(_) => {
+            // Another CPU is reporting, and shows where this one is.
+            me.seen_rip.store(frame.map_or(panic as *const () as u64, |frame| frame.rip), Ordering::Release);
+            me.set_state(State::Stopped);
+            irq::halt_forever();
+        }
+    }
+    stop_others(me);
+    console::force();
+    println!();
+    println!("*** crash on cpu {}: {what}", me.cpu);
+    if let Some(frame) = frame {
+        println!("at  {}", Place(frame.rip));
+        println!("{frame}");
+    }
+    println!("backtrace:");
+    for (depth, address) in trace.enumerate() {
+        // The address behind a call may already be the next function's.
+        println!("{depth:4}  {}", Place(address as u64 - 1));
+    }
+    for other in per_cpu::all().filter(|other| other.cpu != me.cpu) {
+        report_other(other);
+    }
+    if let Some(plan) = stress::running() {
+        println!("again with: {plan}");
+    }
+    println!("*** end of the report");
+    qemu::exit(CRASHED)
+}
+
+fn crashed_again(what: &dyn Display, frame: Option<&TrapFrame>) -> ! {
+    console::force();
+    // What fails twice is the report itself: say the least that can be said, then nothing.
+    if !HAS_CRASHED_AGAIN.swap(true, Ordering::Relaxed) {
+        println!("*** the report crashed too: {what} at {:#x}", frame.map_or(0, |frame| frame.rip));
+    }
+    qemu::exit(CRASHED)
+}
+
+/// Stops every other CPU that runs the kernel. Not "all but self": a CPU still in the bootloader has no handler for an
+/// NMI, would reset the machine, and take the report with it.
+fn stop_others(me: &PerCpu) {
+    let others = || per_cpu::all().filter(|other| other.cpu != me.cpu && other.state() == State::Online);
+    let Some(apic) = machine::apic() else { return };
+    for other in others() {
+        // One that cannot be reached runs on; the report says so.
+        let _ = apic.send_nmi(other.apic_id());
+    }
+    for _ in 0..MAX_TURNS {
+        if others().next().is_none() {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+fn report_other(other: &PerCpu) {
+    match other.state() {
+        State::Stopped => println!("cpu {}: {}", other.cpu, Place(other.seen_rip.load(Ordering::Acquire))),
+        state => println!("cpu {}: not stopped, {state:?}", other.cpu),
+    }
+}
+
+/// Whether an address may lie on a stack of ours: the current CPU's own, or at least kernel memory. The walk reads by
+/// probe, so a wrong guess costs a line and no fault.
+fn is_stack(addr: usize) -> bool {
+    let me = per_cpu::this();
+    let own = me.stack_bottom.load(Ordering::Relaxed) as usize..me.stack_top.load(Ordering::Relaxed) as usize;
+    own.contains(&addr) || addr >= 0xffff_8000_0000_0000 && !image::text().contains(&addr)
+}
+
+/// A code address, with the name of the function it lies in.
+pub struct Place(pub u64);
+
+impl Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:#x} ", self.0)?;
+        let symbols = bootinfo::try_get().and_then(|info| Symbols::new(info.kernel_file));
+        match symbols.and_then(|symbols| symbols.lookup(self.0)) {
+            Some(symbol) if image::text().contains(&(self.0 as usize)) => {
+                write!(f, "{}+{:#x}", symbol.name, symbol.offset)
+            }
+            _ => f.write_str("(no symbol)"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The part of the kernel that needs no machine: what its shell, its crash report, its replay and its benchmarks
+//! compute, as libraries that also run under `cargo test`.
+//!
+//! Principles, with their reasons:
+//! - No module here knows hardware, holds a static or allocates. What it needs to remember is a value that the caller
+//!   owns, what it needs to say goes to a sink that the caller passes. So every line can be tested on the host, and
+//!   the crash report may use it when nothing else works any more.
+//! - Bytes that come from outside (a serial line, a command line, a recording, an ELF image) are untrusted: they are
+//!   refused with the offending value, never believed, and never cause a panic. Property tests hold each parser to it.
+//! - No floating point: the kernel is built without it. Figures are exact integers, rounded when they are printed.
+//!
+//! Layers, bottom to top: [`keys`], [`buffer`], [`view`], [`history`] make [`mod@line`]; [`words`], [`units`], [`suggest`]
+//! make [`args`]; [`figures`] makes [`table`]; [`trace`], [`trace_fault`] and [`trace_check`] make [`plan`]. The others stand alone.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+// The shell's input line.
+#[path = "pure/buffer.rs"]
+pub mod buffer;
+#[path = "pure/history.rs"]
+pub mod history;
+#[path = "pure/keys.rs"]
+pub mod keys;
+#[path = "pure/line.rs"]
+pub mod line;
+#[path = "pure/ring.rs"]
+pub mod ring;
+#[path = "pure/view.rs"]
+pub mod view;
+
+// Commands and their arguments.
+#[path = "pure/args.rs"]
+pub mod args;
+#[path = "pure/cmdline.rs"]
+pub mod cmdline;
+#[path = "pure/suggest.rs"]
+pub mod suggest;
+#[path = "pure/units.rs"]
+pub mod units;
+#[path = "pure/words.rs"]
+pub mod words;
+
+// What is printed.
+#[path = "pure/figures.rs"]
+pub mod figures;
+#[path = "pure/histogram.rs"]
+pub mod histogram;
+#[path = "pure/symbols.rs"]
+pub mod symbols;
+#[path = "pure/table.rs"]
+pub mod table;
+
+// Recordings, and randomness for what has none.
+#[path = "pure/plan.rs"]
+pub mod plan;
+#[path = "pure/rng.rs"]
+pub mod rng;
+#[path = "pure/trace.rs"]
+pub mod trace;
+#[path = "pure/trace_check.rs"]
+pub mod trace_check;
+#[path = "pure/trace_fault.rs"]
+pub mod trace_fault;
+
+#[cfg(test)]
+#[path = "pure/line_model.rs"]
+mod line_model;

@@ -1,0 +1,199 @@
+//! The glue: what `mm` and `smp` ask of the machine, answered with `arch`. And the statics that the two crates are.
+//!
+//! Called by: `mm` ([`Machine`]) and `smp` ([`Hardware`]) through their traits, on every path that leaves pure code.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use arch::apic::{self, LocalApic};
+use arch::{irq, tlb, tsc};
+use mm::bank::Bank;
+use mm::error::{Error, Result};
+use mm::heap::Heap;
+use mm::machine::Machine;
+use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, Shootdown, WorkSlots};
+use spin::Once;
+
+use crate::{crash, per_cpu, space, time, traps};
+
+/// All memory of the machine.
+#[global_allocator]
+pub static HEAP: Heap<Cpu> = Heap::new();
+/// Who has to forget which translation.
+pub static SHOOTDOWNS: Shootdown = Shootdown::new();
+/// Functions to run on other CPUs at once.
+pub static CALLS: CrossCall = CrossCall::new();
+/// Jobs for idle CPUs.
+pub static WORK: WorkSlots = WorkSlots::new();
+
+/// The CPU that runs this code, as `mm` and `smp` see it.
+#[derive(Debug)]
+pub struct Cpu;
+
+static APIC: Once<LocalApic> = Once::new();
+
+/// Whether an interrupt to "all but self" reaches exactly the CPUs that run this kernel.
+static ALL_PRESENT_ARE_ONLINE: AtomicBool = AtomicBool::new(false);
+
+/// Makes the local APIC known. Before the first interrupt is sent or ended.
+pub fn set_apic(apic: LocalApic) {
+    APIC.call_once(|| apic);
+}
+
+/// The local APIC of the CPU that asks; `None` early in boot.
+pub fn apic() -> Option<&'static LocalApic> {
+    APIC.get()
+}
+
+/// States that every CPU that could take an interrupt runs this kernel.
+pub fn allow_broadcast() {
+    ALL_PRESENT_ARE_ONLINE.store(true, Ordering::Release);
+}
+
+/// One turn of a wait: a pause, and what this CPU owes others.
+pub fn relax_and_serve() {
+    irq::pause();
+    SHOOTDOWNS.service_if_pending(&Cpu);
+    CALLS.serve(&Cpu);
+}
+
+// SAFETY: the bank lies in the CPU's own area, which its GS base names and nobody else's does; nothing in this kernel
+// moves from CPU to CPU; `irq_save` clears the interrupt flag.
+unsafe impl Machine for Cpu {
+    #[inline(always)]
+    fn bank() -> &'static Bank {
+        &per_cpu::this().bank
+    }
+
+    fn irq_save() -> usize {
+        irq::save_and_disable()
+    }
+
+    unsafe fn irq_restore(saved: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe { irq::restore(saved) };
+    }
+
+    fn relax(nr_turns: u32) {
+        /// Pauses of the longest wait: with more, a waiter sleeps through the release.
+        const MAX_PAUSES: u32 = 64;
+        for _ in 1..(1 << nr_turns.min(6)).min(MAX_PAUSES) {
+            irq::pause();
+        }
+        relax_and_serve();
+    }
+
+    fn drain_other_cpus() {
+        let mut others = SHOOTDOWNS.online();
+        others.remove(per_cpu::this().cpu);
+        if others.is_empty() {
+            return;
+        }
+        // A nested call is refused: this CPU is serving a call just now. Whoever made that drains, or needs no drain.
+        let _ = CALLS.call(&Cpu, &others, &|_| HEAP.drain_this_cpu());
+    }
+
+    fn report(error: Error) {
+        panic!("a bad free was found when its object left the magazines: {error}");
+    }
+
+    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
+        space::alloc_pages(nr_pages)
+    }
+
+    fn mapped_pages(addr: NonNull<u8>) -> Option<usize> {
+        space::pages_at(addr.addr().get())
+    }
+
+    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
+        // SAFETY: as promised by the caller.
+        unsafe { space::free_pages(addr.addr().get()) }
+    }
+}
+
+// SAFETY: what `smp` asks of the machine is done by `arch` on this CPU: see each method.
+unsafe impl Hardware for Cpu {
+    fn this_cpu(&self) -> CpuId {
+        per_cpu::this().cpu
+    }
+
+    fn send_ipi(&self, kind: IpiKind, targets: &CpuSet) -> usize {
+        let vector = match kind {
+            IpiKind::Shootdown => traps::SHOOTDOWN,
+            IpiKind::Call => traps::CALL,
+            IpiKind::Wake => traps::WAKE,
+        };
+        let Some(apic) = apic() else { panic!("an interrupt to cpu {targets} before the local APIC is set up") };
+        send(apic, vector, targets).unwrap_or_else(|error| panic!("vector {vector:#x} to cpu {targets}: {error:?}"))
+    }
+
+    fn flush_page(&self, address: usize) {
+        tlb::flush_page(address);
+    }
+
+    fn flush_all(&self) {
+        tlb::flush_all();
+    }
+
+    fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _guard = irq::InterruptGuard::new();
+        f()
+    }
+
+    fn relax(&self) {
+        relax_and_serve();
+    }
+
+    fn now_ticks(&self) -> u64 {
+        tsc::read()
+    }
+
+    fn watchdog_ticks(&self) -> u64 {
+        /// Far beyond what an honest CPU needs, also where eight virtual CPUs share two real ones.
+        const PATIENCE_NS: u64 = 10_000_000_000;
+        time::ticks(PATIENCE_NS)
+    }
+
+    fn late(&self, report: &LateReport) {
+        crash::report_late(report);
+    }
+
+    fn stuck(&self, report: &LateReport) -> ! {
+        panic!("{report}");
+    }
+}
+
+/// Sends `vector` to each of `targets` with as few writes as the mode allows; returns how many.
+fn send(apic: &LocalApic, vector: u8, targets: &CpuSet) -> core::result::Result<usize, apic::SendError> {
+    let mut everybody = SHOOTDOWNS.online();
+    everybody.remove(per_cpu::this().cpu);
+    if targets.len() > 1 && *targets == everybody && ALL_PRESENT_ARE_ONLINE.load(Ordering::Acquire) {
+        return apic.broadcast_all_but_self(vector).map(|nr_writes| nr_writes as usize);
+    }
+    let apic_ids = targets.iter().filter_map(per_cpu::of).map(per_cpu::PerCpu::apic_id);
+    let mut nr_writes = 0;
+    if apic.mode() == apic::Mode::X2Apic {
+        // One write for up to 16 CPUs of a cluster. CPUs come in the bootloader's order, which keeps clusters together;
+        // where it does not, a cluster costs two writes.
+        let mut pending: Option<(u32, u32)> = None;
+        for id in apic_ids {
+            let (cluster, logical) = (apic::cluster_of(id), apic::logical_id(id));
+            pending = match pending {
+                Some((same, destination)) if same == cluster => Some((same, destination | logical)),
+                Some((_, destination)) => {
+                    nr_writes += apic.send_cluster(destination, vector)?;
+                    Some((cluster, logical))
+                }
+                None => Some((cluster, logical)),
+            };
+        }
+        if let Some((_, destination)) = pending {
+            nr_writes += apic.send_cluster(destination, vector)?;
+        }
+    } else {
+        for id in apic_ids {
+            nr_writes += apic.send(id, vector)?;
+        }
+    }
+    Ok(nr_writes as usize)
+}

@@ -1,0 +1,33 @@
+//! Bandolier: a multicore kernel whose one subject is memory management.
+//!
+//! This binary is the composition: it boots, wires `arch`, `mm` and `smp` together ([`machine`] is where), and gives
+//! them a console. It holds no algorithm; what it computes without a machine is the library beside it.
+//!
+//! Read [`boot`] first: it is the whole system, top-down, on one screen.
+
+#![no_std]
+#![no_main]
+#![allow(unreachable_pub, reason = "in a binary `pub` can only mean: for the other modules")]
+
+extern crate alloc;
+
+mod boot;
+mod bootinfo;
+mod console;
+mod crash;
+mod devices;
+mod hit_path;
+mod idle;
+mod image;
+mod input;
+mod machine;
+mod others;
+mod per_cpu;
+mod replay;
+mod shell;
+mod space;
+mod stacks;
+mod stress;
+mod time;
+mod traps;
+mod workers;

@@ -1,0 +1,147 @@
+//! The area of a CPU: found by GS, owned by that CPU, and what others may know of it.
+//!
+//! ```text
+//!   GS base ──► this (its own address) | cpu | ... | stacks | bank (all of the CPU's magazines)
+//! ```
+//!
+//! A reference to one's own area is a load from gs:[0]; the bank, which every allocation needs, lies at a fixed
+//! distance from it. Nothing migrates a thread of execution from CPU to CPU in this kernel.
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use arch::gs;
+use mm::bank::Bank;
+use smp::{CpuId, MAX_CPUS};
+
+// To ensure that a CPU that one crate can name, the other can.
+const _: () = assert!(MAX_CPUS == mm::bank::MAX_CPUS);
+
+/// How far a CPU has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Its area exists, it has been told to come.
+    Starting = 0,
+    /// It runs the kernel.
+    Online = 1,
+    /// It did not come in time; if it does, it parks.
+    Failed = 2,
+    /// It was stopped by a crash.
+    Stopped = 3,
+}
+
+/// One CPU's area. See the module.
+#[repr(C, align(128))]
+pub struct PerCpu {
+    /// Its own address; gs:[0].
+    this: AtomicPtr<PerCpu>,
+    /// Which CPU.
+    pub cpu: CpuId,
+    apic_id: AtomicU32,
+    state: AtomicU8,
+    /// Where it was when it was stopped or asked by NMI, for the report.
+    pub seen_rip: AtomicU64,
+    /// Frame pointer at that point.
+    pub seen_rbp: AtomicU64,
+    /// Somebody wants to know where it is, by an NMI that is no crash.
+    pub was_asked: AtomicBool,
+    /// Bounds of its stack, for backtraces; 0 until it has one of its own.
+    pub stack_bottom: AtomicU64,
+    /// One past the end of its stack.
+    pub stack_top: AtomicU64,
+    nr_interrupts: AtomicU64,
+    /// Its magazines.
+    pub bank: Bank,
+}
+
+// To ensure that gs:[0] is the area's address.
+const _: () = assert!(core::mem::offset_of!(PerCpu, this) == 0);
+
+impl PerCpu {
+    /// An area for `cpu`.
+    pub const fn new(cpu: CpuId, apic_id: u32) -> Self {
+        Self {
+            this: AtomicPtr::new(ptr::null_mut()),
+            cpu,
+            apic_id: AtomicU32::new(apic_id),
+            state: AtomicU8::new(State::Starting as u8),
+            seen_rip: AtomicU64::new(0),
+            seen_rbp: AtomicU64::new(0),
+            was_asked: AtomicBool::new(false),
+            stack_bottom: AtomicU64::new(0),
+            stack_top: AtomicU64::new(0),
+            nr_interrupts: AtomicU64::new(0),
+            bank: Bank::empty(),
+        }
+    }
+
+    /// The id that interprocessor interrupts name it by.
+    pub fn apic_id(&self) -> u32 {
+        self.apic_id.load(Ordering::Relaxed)
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            1 => State::Online,
+            2 => State::Failed,
+            3 => State::Stopped,
+            _ => State::Starting,
+        }
+    }
+
+    /// Counts an interrupt. On this CPU only, interrupts off.
+    pub fn count_interrupt(&self) {
+        self.nr_interrupts.store(self.nr_interrupts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Interrupts taken, without exceptions.
+    pub fn nr_interrupts(&self) -> u64 {
+        self.nr_interrupts.load(Ordering::Relaxed)
+    }
+
+    /// Says how far it has come.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+}
+
+static AREAS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
+
+/// The first CPU's area exists before there is memory to take one from.
+static FIRST: PerCpu = PerCpu::new(CpuId::BOOT, 0);
+
+/// Gives the first CPU its area. Before anything that allocates or takes a lock.
+pub fn init_first_cpu(apic_id: u32) {
+    FIRST.apic_id.store(apic_id, Ordering::Relaxed);
+    publish(&FIRST);
+    // SAFETY: the area is this CPU's, 'static, and its first word holds its address.
+    unsafe { gs::set_base(ptr::from_ref(&FIRST) as usize) };
+}
+
+/// Makes an area known to the others, and completes its first word. Returns the GS base for its CPU.
+pub fn publish(area: &'static PerCpu) -> usize {
+    let address = ptr::from_ref(area).cast_mut();
+    area.this.store(address, Ordering::Relaxed);
+    AREAS[area.cpu.index()].store(address, Ordering::Release);
+    address as usize
+}
+
+/// This CPU's area.
+#[inline(always)]
+pub fn this() -> &'static PerCpu {
+    // SAFETY: every CPU has its GS base set to its published area before it runs any other Rust code.
+    unsafe { &*gs::this_cpu_ptr().cast::<PerCpu>() }
+}
+
+/// The area of `cpu`, if it has one.
+pub fn of(cpu: CpuId) -> Option<&'static PerCpu> {
+    // SAFETY: only `publish` stores here, from static references.
+    unsafe { AREAS[cpu.index()].load(Ordering::Acquire).as_ref() }
+}
+
+/// All areas, in the order of the CPUs.
+pub fn all() -> impl Iterator<Item = &'static PerCpu> {
+    CpuId::first(MAX_CPUS).map_while(of)
+}

@@ -1,0 +1,370 @@
+//! The arguments of a command: words in order, `key=value` pairs in any order, `--flags` anywhere.
+//!
+//! A command asks for what it knows and ends with [`Args::finish`], which refuses what nobody asked for. Errors say
+//! what was expected and what was found instead.
+//!
+//! ```text
+//! let mut args = Args::new("stress 5s seed=7")?;
+//! let budget = args.budget()?;                       // a duration or a number of operations
+//! let seed = args.number("seed", 0..=u64::MAX)?;
+//! let cpus = args.number("cpus", 1..=8)?;
+//! args.finish("[duration or ops] [seed=N] [cpus=N]")?;
+//! ```
+//!
+//! Invariant: a word is handed out once at most; bit `i` of `used` says that word `i` was.
+
+use crate::suggest;
+use crate::units::{self, DURATIONS, UnitError};
+use crate::words::{key_value, split_name, words};
+use core::fmt;
+use core::ops::RangeInclusive;
+
+/// Only so many words can be asked for; later ones are refused by `finish`.
+const MAX_WORDS: usize = 128;
+/// Only so many different keys and flags are remembered for suggestions.
+const MAX_KEYS: usize = 8;
+
+/// The words behind a command's name, those that were asked for so far, and the keys that exist.
+#[derive(Clone, Debug)]
+pub struct Args<'a> {
+    command: &'a str,
+    text: &'a str,
+    used: u128,
+    keys: [&'static str; MAX_KEYS],
+    nr_keys: usize,
+}
+
+/// How long a command should work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// Until this many nanoseconds have passed.
+    TimeNs(u64),
+    /// Until this many operations are done.
+    Operations(u64),
+}
+
+/// Arguments that a command does not take, and what it takes instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgError<'a> {
+    /// The command's name.
+    pub command: &'a str,
+    /// What is wrong.
+    pub problem: Problem<'a>,
+}
+
+/// What is wrong with arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem<'a> {
+    /// A word is missing.
+    Missing {
+        /// What it should be, with an article: "the name of a module".
+        expected: &'static str,
+    },
+    /// A word is not what it should be.
+    Invalid {
+        /// The key that it belongs to, if it belongs to one.
+        key: Option<&'static str>,
+        /// What it should be.
+        expected: &'static str,
+        /// The word, or the value behind the key.
+        got: &'a str,
+        /// Why it is not.
+        why: UnitError,
+    },
+    /// A number is out of range.
+    OutOfRange {
+        /// The key that it belongs to.
+        key: &'static str,
+        /// The number.
+        got: u64,
+        /// The least and the largest that may stand there.
+        allowed: (u64, u64),
+    },
+    /// A key is given twice.
+    Repeated {
+        /// The key.
+        key: &'static str,
+    },
+    /// A word that the command does not take.
+    Unexpected {
+        /// The word.
+        word: &'a str,
+        /// What was perhaps meant.
+        nearest: Option<&'static str>,
+        /// What the command takes; empty if that is nothing.
+        usage: &'static str,
+    },
+}
+
+impl<'a> Args<'a> {
+    /// The arguments in `command`, whose first word is its name; nothing if it is blank.
+    pub fn new(command: &'a str) -> Option<Args<'a>> {
+        let (command, text) = split_name(command)?;
+        Some(Args { command, text, used: 0, keys: [""; MAX_KEYS], nr_keys: 0 })
+    }
+
+    /// The command's name.
+    pub fn command(&self) -> &'a str {
+        self.command
+    }
+
+    /// The next word that is neither a pair nor a flag.
+    pub fn word(&mut self) -> Option<&'a str> {
+        self.claim(|word| key_value(word).is_none() && !word.starts_with("--"))
+    }
+
+    /// The next word, which must be there; `expected` says what it is, with an article.
+    pub fn required(&mut self, expected: &'static str) -> Result<&'a str, ArgError<'a>> {
+        self.word().ok_or_else(|| self.error(Problem::Missing { expected }))
+    }
+
+    /// The next word, read by `parse` (one of [`units`]); `expected` says what it is, with an article.
+    pub fn parsed<T>(
+        &mut self,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, UnitError>,
+    ) -> Result<Option<T>, ArgError<'a>> {
+        let Some(got) = self.word() else { return Ok(None) };
+        parse(got).map(Some).map_err(|why| self.error(Problem::Invalid { key: None, expected, got, why }))
+    }
+
+    /// The next word as a duration (`5s`) or a number of operations (`100k`).
+    pub fn budget(&mut self) -> Result<Option<Budget>, ArgError<'a>> {
+        self.parsed("a duration (5s, 2m) or a number of operations (100k)", Budget::parse)
+    }
+
+    /// Whether `flag` (written with its dashes: `--json`) is there.
+    pub fn flag(&mut self, flag: &'static str) -> bool {
+        self.remember(flag);
+        let is_set = self.claim(|word| word == flag).is_some();
+        while self.claim(|word| word == flag).is_some() {}
+        is_set
+    }
+
+    /// The value of `key`, if the pair is there.
+    pub fn value(&mut self, key: &'static str) -> Result<Option<&'a str>, ArgError<'a>> {
+        self.remember(key);
+        let is_ours = |word: &str| key_value(word).is_some_and(|(found, _)| found == key);
+        let value = self.claim(is_ours).and_then(key_value).map(|(_, value)| value);
+        if self.claim(is_ours).is_some() {
+            return Err(self.error(Problem::Repeated { key }));
+        }
+        Ok(value)
+    }
+
+    /// The value of `key`, read by `parse` (one of [`units`]); `expected` says what it is, with an article.
+    pub fn parsed_value<T>(
+        &mut self,
+        key: &'static str,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, UnitError>,
+    ) -> Result<Option<T>, ArgError<'a>> {
+        let Some(got) = self.value(key)? else { return Ok(None) };
+        parse(got).map(Some).map_err(|why| self.error(Problem::Invalid { key: Some(key), expected, got, why }))
+    }
+
+    /// The number behind `key`, if the pair is there; it must be in `range`.
+    pub fn number(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, ArgError<'a>> {
+        match self.parsed_value(key, "a number (7, 0x1f)", units::number)? {
+            Some(got) if !range.contains(&got) => {
+                Err(self.error(Problem::OutOfRange { key, got, allowed: (*range.start(), *range.end()) }))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// The size in bytes behind `key`, if the pair is there.
+    pub fn size_bytes(&mut self, key: &'static str) -> Result<Option<u64>, ArgError<'a>> {
+        self.parsed_value(key, "a size (4096, 4k, 2M)", units::size_bytes)
+    }
+
+    /// Refuses a word that was not asked for. `usage` shows what may stand behind the command's name, for the error.
+    pub fn finish(self, usage: &'static str) -> Result<(), ArgError<'a>> {
+        let Some((_, word)) = words(self.text).enumerate().find(|(i, _)| !self.is_used(*i)) else { return Ok(()) };
+        let name = key_value(word).map_or(word, |(key, _)| key);
+        let nearest = suggest::closest(name, self.keys[..self.nr_keys].iter().copied());
+        Err(self.error(Problem::Unexpected { word, nearest, usage }))
+    }
+
+    fn error(&self, problem: Problem<'a>) -> ArgError<'a> {
+        ArgError { command: self.command, problem }
+    }
+
+    fn is_used(&self, word: usize) -> bool {
+        word < MAX_WORDS && self.used & (1 << word) != 0
+    }
+
+    /// Hands out the first word not handed out yet that `is_wanted`.
+    fn claim(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<&'a str> {
+        let (i, word) =
+            words(self.text).take(MAX_WORDS).enumerate().find(|(i, word)| !self.is_used(*i) && is_wanted(word))?;
+        self.used |= 1 << i;
+        Some(word)
+    }
+
+    fn remember(&mut self, key: &'static str) {
+        if self.nr_keys < MAX_KEYS && !self.keys[..self.nr_keys].contains(&key) {
+            self.keys[self.nr_keys] = key;
+            self.nr_keys += 1;
+        }
+    }
+}
+
+impl Budget {
+    /// Reads a duration or a number of operations.
+    pub fn parse(text: &str) -> Result<Budget, UnitError> {
+        match units::duration_ns(text) {
+            Ok(ns) => Ok(Budget::TimeNs(ns)),
+            Err(UnitError::UnknownUnit) => units::count(text).map(Budget::Operations),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    /// In the form that `parse` reads, exactly.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Budget::Operations(count) => write!(f, "{count}"),
+            Budget::TimeNs(0) => f.write_str("0s"),
+            Budget::TimeNs(ns) => {
+                let (name, factor) =
+                    DURATIONS.iter().rev().find(|(_, factor)| ns.is_multiple_of(*factor)).unwrap_or(&DURATIONS[0]);
+                write!(f, "{}{name}", ns / factor)
+            }
+        }
+    }
+}
+
+impl fmt::Display for ArgError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.command)?;
+        match &self.problem {
+            Problem::Missing { expected } => write!(f, "expected {expected}"),
+            Problem::Invalid { key, expected, got, why } => {
+                if let Some(key) = key {
+                    write!(f, "{key}= ")?;
+                }
+                write!(f, "expected {expected}, got `{got}`")?;
+                match why {
+                    UnitError::NotANumber => Ok(()),
+                    why => write!(f, " ({why})"),
+                }
+            }
+            Problem::OutOfRange { key, got, allowed: (least, most) } => {
+                write!(f, "{key}= expected a number from {least} to {most}, got {got}")
+            }
+            Problem::Repeated { key } => write!(f, "{key}= is given twice"),
+            Problem::Unexpected { word, nearest, usage } => {
+                write!(f, "unexpected argument `{word}`")?;
+                match nearest {
+                    Some(flag) if flag.starts_with('-') => write!(f, "; did you mean `{flag}`?"),
+                    Some(key) => write!(f, "; did you mean `{key}=`?"),
+                    None if usage.is_empty() => write!(f, ", it takes none"),
+                    None => write!(f, "; usage: {} {usage}", self.command),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Stress = (Option<Budget>, Option<u64>, Option<u64>);
+
+    fn stress(command: &str) -> Result<Stress, String> {
+        fn parse(command: &str) -> Result<Stress, ArgError<'_>> {
+            let mut args = Args::new(command).expect("a command");
+            let parsed = (args.budget()?, args.number("seed", 0..=u64::MAX)?, args.number("cpus", 1..=8)?);
+            args.finish("[duration or ops] [seed=N] [cpus=N]").map(|()| parsed)
+        }
+        parse(command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn arguments_come_in_any_order() {
+        assert_eq!(stress("stress"), Ok((None, None, None)));
+        assert_eq!(stress("stress 5s seed=7 cpus=2"), Ok((Some(Budget::TimeNs(5_000_000_000)), Some(7), Some(2))));
+        assert_eq!(stress("stress cpus=8 seed=0x1f 100k"), Ok((Some(Budget::Operations(100_000)), Some(31), Some(8))));
+    }
+
+    #[test]
+    fn errors_say_what_was_expected() {
+        for (command, message) in [
+            ("stress foo", "stress: expected a duration (5s, 2m) or a number of operations (100k), got `foo`"),
+            (
+                "stress 5x",
+                "stress: expected a duration (5s, 2m) or a number of operations (100k), got `5x` (unknown unit)",
+            ),
+            (
+                "stress 99999999999999999999",
+                "stress: expected a duration (5s, 2m) or a number of operations (100k), got `99999999999999999999` \
+                 (too large)",
+            ),
+            ("stress seed=x", "stress: seed= expected a number (7, 0x1f), got `x`"),
+            ("stress seed=", "stress: seed= expected a number (7, 0x1f), got ``"),
+            ("stress cpus=9", "stress: cpus= expected a number from 1 to 8, got 9"),
+            ("stress seed=1 seed=1", "stress: seed= is given twice"),
+            ("stress sed=7", "stress: unexpected argument `sed=7`; did you mean `seed=`?"),
+            ("stress 5s 6s", "stress: unexpected argument `6s`; usage: stress [duration or ops] [seed=N] [cpus=N]"),
+            ("stress -q 5s", "stress: expected a duration (5s, 2m) or a number of operations (100k), got `-q`"),
+            ("stress --q 5s", "stress: unexpected argument `--q`; usage: stress [duration or ops] [seed=N] [cpus=N]"),
+        ] {
+            assert_eq!(stress(command), Err(message.to_string()));
+        }
+    }
+
+    #[test]
+    fn words_and_flags_are_told_apart() {
+        let mut args = Args::new("replay --json fork-exec.kmt --json").expect("a command");
+        assert_eq!(args.required("the name of a module"), Ok("fork-exec.kmt"));
+        assert!(args.flag("--json"));
+        assert!(!args.flag("--quiet"));
+        assert_eq!(args.finish("<module> [--json]"), Ok(()));
+
+        let mut args = Args::new("replay").expect("a command");
+        let error = args.required("the name of a module").expect_err("there is none");
+        assert_eq!(error.to_string(), "replay: expected the name of a module");
+        let mut args = Args::new("mem --jsn").expect("a command");
+        assert!(!args.flag("--json"));
+        let error = args.finish("[--json]").expect_err("unknown flag");
+        assert_eq!(error.to_string(), "mem: unexpected argument `--jsn`; did you mean `--json`?");
+        assert_eq!(
+            Args::new("quit now").map(|args| args.finish("").map_err(|error| error.to_string())),
+            Some(Err("quit: unexpected argument `now`, it takes none".to_string()))
+        );
+    }
+
+    #[test]
+    fn a_blank_command_has_no_arguments() {
+        assert!(Args::new("  ").is_none());
+    }
+
+    #[test]
+    fn words_beyond_the_limit_are_refused() {
+        let command = "peek".to_string() + &" 1".repeat(MAX_WORDS + 1);
+        let mut args = Args::new(&command).expect("a command");
+        assert_eq!(core::iter::from_fn(|| args.word()).count(), MAX_WORDS);
+        assert!(args.finish("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_is_read_or_refused(command in "stress [ -~]{0,60}") {
+            if let Err(message) = stress(&command) {
+                prop_assert!(message.starts_with("stress"), "{}", message);
+            }
+        }
+
+        #[test]
+        fn a_budget_is_printed_as_it_is_read(value in prop_oneof![any::<u64>(), 0..100u64], scale in 0..14u32) {
+            let value = value.saturating_mul(10u64.pow(scale));
+            for budget in [Budget::TimeNs(value), Budget::Operations(value)] {
+                prop_assert_eq!(Budget::parse(&budget.to_string()), Ok(budget));
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A player: plays its stream, event by event, each when its turn has come.
+//!
+//! The turn is the index of the next event to start. Whoever plays that event counts its bytes, passes the turn on, and
+//! then does the work; so starts are in the recorded order, and the work of several CPUs overlaps.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+use kernel::figures::Count;
+use kernel::trace::Action;
+use mm::error::Error;
+use spin::Once;
+
+use super::object::{self, Corrupt};
+use super::score::{Refusal, Score, try_vec};
+use crate::console::println;
+use crate::machine::{self, HEAP};
+use crate::time::Deadline;
+use crate::{input, time};
+
+/// Plain looks at the turn between two pauses: a pause costs an emulator far more than a load.
+const LOOKS: u32 = 200;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failure {
+    /// The allocator had nothing left, or refused a free.
+    Refused { event: u32, error: Error },
+    /// An object was not what it should be.
+    Corrupt(Corrupt),
+    /// Somebody typed Ctrl-C.
+    Stopped,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { event, error } => write!(f, "event {event}: {error}"),
+            Self::Corrupt(corrupt) => write!(f, "{corrupt}"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// What the players share.
+pub(super) struct Stage<'a> {
+    score: &'a Score<'a, 'a>,
+    /// Address of each live object; 0 before its allocation is done, and after its free.
+    objects: Vec<AtomicUsize>,
+    /// The event that starts next.
+    turn: CachePadded<AtomicU64>,
+    /// Written by whoever has the turn.
+    live_bytes: AtomicU64,
+    peak_live_bytes: AtomicU64,
+    frames_at_peak: AtomicU64,
+    /// Frames in use before the first event.
+    frames_before: u64,
+    nr_events: AtomicU64,
+    is_over: AtomicBool,
+    failure: Once<Failure>,
+}
+
+/// How it ended.
+pub(super) struct End {
+    pub(super) nr_events: u64,
+    pub(super) peak_live_bytes: u64,
+    pub(super) frames_at_peak: u64,
+    /// Objects that were still there at the end.
+    pub(super) nr_lost: u64,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Frames that are neither free nor waiting in a page magazine.
+fn frames_in_use() -> u64 {
+    let frames = HEAP.frames();
+    frames.nr_managed() - frames.nr_free() - HEAP.page_counters().nr_frames
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(score: &'a Score<'a, 'a>) -> Result<Self, Refusal> {
+        let objects = try_vec(score.checked.objects().len(), || AtomicUsize::new(0))?;
+        Ok(Self {
+            score,
+            objects,
+            turn: CachePadded::new(AtomicU64::new(0)),
+            live_bytes: AtomicU64::new(0),
+            peak_live_bytes: AtomicU64::new(0),
+            frames_at_peak: AtomicU64::new(0),
+            frames_before: frames_in_use(),
+            nr_events: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            failure: Once::new(),
+        })
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.call_once(|| failure);
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Waits until `is_due`; false if the replay is over first.
+    fn wait_until(&self, is_due: impl Fn() -> bool) -> bool {
+        let mut nr_looks = 0;
+        while !is_due() {
+            nr_looks += 1;
+            if nr_looks % LOOKS == 0 {
+                if self.is_over.load(Ordering::Acquire) {
+                    return false;
+                }
+                machine::relax_and_serve();
+            }
+        }
+        true
+    }
+
+    /// Counts the bytes of the event whose turn it is.
+    fn count(&self, action: Action, size_bytes: u32) {
+        let live = self.live_bytes.load(Ordering::Relaxed);
+        let live = match action {
+            Action::Alloc => live + u64::from(size_bytes),
+            Action::Free => live - u64::from(size_bytes),
+        };
+        self.live_bytes.store(live, Ordering::Relaxed);
+        if live > self.peak_live_bytes.load(Ordering::Relaxed) {
+            self.peak_live_bytes.store(live, Ordering::Relaxed);
+        }
+    }
+
+    /// Plays event number `index`; false if the replay is over.
+    fn play(&self, index: u32) -> bool {
+        if !self.wait_until(|| self.turn.load(Ordering::Acquire) == u64::from(index)) {
+            return false;
+        }
+        let checked = &self.score.checked;
+        let event = checked.trace().event(index.into()).expect("the plan names events of the recording");
+        let object = &checked.objects()[event.id as usize];
+        self.count(event.action, object.size_bytes());
+        // Release: the next player sees the counts.
+        self.turn.store(u64::from(index) + 1, Ordering::Release);
+        let place = &self.objects[event.id as usize];
+        match event.action {
+            Action::Alloc => match object::alloc(object) {
+                Ok(at) => {
+                    object::write_stamps(event.id, object, at);
+                    // Release: whoever frees it sees the stamps.
+                    place.store(at.as_ptr().expose_provenance(), Ordering::Release);
+                }
+                Err(error) => {
+                    self.fail(Failure::Refused { event: index, error });
+                    return false;
+                }
+            },
+            Action::Free => {
+                if !self.wait_until(|| place.load(Ordering::Acquire) != 0) {
+                    return false;
+                }
+                self.free(index, event.id);
+            }
+        }
+        if u64::from(index) == self.score.peak_event {
+            self.frames_at_peak.store(frames_in_use().saturating_sub(self.frames_before), Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn free(&self, index: u32, id: u32) {
+        let object = &self.score.checked.objects()[id as usize];
+        let addr = self.objects[id as usize].swap(0, Ordering::Acquire);
+        let Some(at) = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(addr)) else { return };
+        if let Err(corrupt) = object::check_stamps(id, object, at) {
+            self.fail(Failure::Corrupt(corrupt));
+        }
+        // SAFETY: the recording frees each object once, so it is this player's to free.
+        if let Err(error) = unsafe { object::free(object, at) } {
+            self.fail(Failure::Refused { event: index, error });
+        }
+    }
+
+    /// Frees what is still there, and says how it went. All players have ended.
+    pub(super) fn end(&self) -> End {
+        let nr_lost = self.objects.iter().filter(|place| place.load(Ordering::Acquire) != 0).count() as u64;
+        for id in 0..self.objects.len() {
+            self.free(u32::MAX, id as u32);
+        }
+        End {
+            nr_events: self.nr_events.load(Ordering::Relaxed),
+            peak_live_bytes: self.peak_live_bytes.load(Ordering::Relaxed),
+            frames_at_peak: self.frames_at_peak.load(Ordering::Relaxed),
+            nr_lost,
+            failure: self.failure.get().copied(),
+        }
+    }
+}
+
+/// Plays the stream of `player` to its end.
+pub(super) fn play(stage: &Stage<'_>, player: usize) {
+    /// Events between two looks at the clock and the keyboard.
+    const STRIDE: usize = 256;
+    let stream = stage.score.plan.player(player);
+    let mut second = Deadline::after_ns(1_000_000_000);
+    let mut nr_played = 0;
+    for &index in stream {
+        if !stage.play(index) {
+            break;
+        }
+        nr_played += 1;
+        if player == 0 && nr_played % STRIDE == 0 {
+            if input::is_cancelled() {
+                stage.fail(Failure::Stopped);
+            }
+            if second.has_passed() {
+                second = Deadline::after_ns(1_000_000_000);
+                println!("replay: {} s, event {}", time::now_ns() / 1_000_000_000, Count(index.into()));
+            }
+        }
+    }
+    stage.nr_events.fetch_add(nr_played as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,232 @@
+//! The shell: commands at a prompt, or from `run=` on the kernel command line.
+//!
+//! A command is a row of a table that the module it belongs to owns. It returns a status; the worst status so far is
+//! what `quit` ends QEMU with, so that a script fails if anything in it did.
+//!
+//! Called by: boot, last, on the first CPU.
+
+mod about;
+mod cpus;
+mod fault;
+mod mem;
+mod slabs;
+mod tlb;
+
+pub use mem::adds_up as mem_adds_up;
+
+use core::fmt::{self, Write};
+
+use arch::qemu;
+use kernel::args::{ArgError, Args};
+use kernel::line::{Editor, Event};
+use kernel::{suggest, words};
+use spin::mutex::SpinMutex;
+
+use crate::console::{print, println};
+use crate::{bootinfo, console, idle, input, replay, stress};
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// It did not do what it was asked.
+    Failed = 1,
+    /// It did not understand what it was asked.
+    Usage = 2,
+}
+
+/// One command.
+pub struct Command {
+    /// What one types.
+    pub name: &'static str,
+    /// Its arguments.
+    pub usage: &'static str,
+    /// A line for the list.
+    pub help: &'static str,
+    /// More, for `help` of this command; may be empty.
+    pub details: &'static str,
+    /// Does it, given what follows the name, and `usage` for a complaint about that.
+    pub run: for<'a> fn(Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>>,
+}
+
+/// Exit values for `quit`: QEMU's statuses are 33 and 35.
+const QUIT_OK: u8 = 0x10;
+const QUIT_FAILED: u8 = 0x11;
+
+/// All commands, in the order of `help`.
+static TABLES: [&[Command]; 8] = [
+    about::COMMANDS,
+    cpus::COMMANDS,
+    mem::COMMANDS,
+    slabs::COMMANDS,
+    tlb::COMMANDS,
+    replay::COMMANDS,
+    stress::COMMANDS,
+    fault::COMMANDS,
+];
+
+/// The worst status since boot.
+static WORST: SpinMutex<Status> = SpinMutex::new(Status::Ok);
+
+fn commands() -> impl Iterator<Item = &'static Command> + Clone {
+    TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// Runs the script of the kernel command line, then reads commands for ever.
+pub fn run() -> ! {
+    report_unknown_options();
+    println!("Bandolier {}. Type `help` for the commands.", env!("CARGO_PKG_VERSION"));
+    let mut status = Status::Ok;
+    if let Some(script) = bootinfo::get().cmdline().run() {
+        for command in words::commands(script) {
+            println!("{}{command}", prompt(status));
+            status = execute(command);
+        }
+    }
+    interact(status)
+}
+
+/// Words of the command line that mean something.
+const OPTIONS: [&str; 1] = ["chaos"];
+
+fn report_unknown_options() {
+    for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
+        println!("bandolier: the option `{option}` on the command line means nothing here");
+    }
+    match bootinfo::get().cmdline().get("chaos") {
+        None => {}
+        Some("drop-ipi") => {
+            println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
+            crate::machine::SHOOTDOWNS.settings().set_drop_ipis(true);
+        }
+        Some(other) => println!("bandolier: chaos={other} is not known; there is: drop-ipi"),
+    }
+}
+
+/// What stands before the cursor: it shows a status that is not 0.
+fn prompt(status: Status) -> Prompt {
+    let mut prompt = Prompt { bytes: [0; 32], len: 0 };
+    let written = match status {
+        Status::Ok => write!(prompt, "bandolier> "),
+        _ => write!(prompt, "bandolier [{}]> ", status as u8),
+    };
+    assert!(written.is_ok(), "the prompt fits its {} bytes", prompt.bytes.len());
+    prompt
+}
+
+struct Prompt {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl Prompt {
+    fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("> ")
+    }
+}
+
+impl Write for Prompt {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+impl fmt::Display for Prompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn interact(mut status: Status) -> ! {
+    let mut editor = alloc::boxed::Box::new(Editor::new(80));
+    let mut out = console::write_bytes;
+    editor.start(prompt(status).as_str(), &mut out);
+    loop {
+        let byte = wait_for_byte();
+        status = match editor.input(byte, &complete, &mut out) {
+            Event::None => continue,
+            Event::Line(line) => {
+                let mut last = None;
+                for command in words::commands(line) {
+                    last = Some(execute(command));
+                }
+                last.unwrap_or(status)
+            }
+            Event::TooLong => {
+                println!("that line is too long");
+                Status::Usage
+            }
+            Event::Interrupt => Status::Ok,
+            Event::EndOfInput => execute("quit"),
+        };
+        editor.start(prompt(status).as_str(), &mut out);
+    }
+}
+
+fn wait_for_byte() -> u8 {
+    loop {
+        if let Some(byte) = input::next_byte() {
+            return byte;
+        }
+        if input::has_interrupt() {
+            idle::wait_unless(input::has_byte);
+        } else {
+            crate::machine::relax_and_serve();
+        }
+    }
+}
+
+/// Completes command names, and the names of modules behind `replay`.
+fn complete(before: &str, word: &str, offer: &mut dyn FnMut(&str)) {
+    match words::split_name(before) {
+        None | Some(("help", _)) => commands().map(|command| command.name).for_each(offer),
+        Some(("replay", _)) => bootinfo::get().modules().map(|module| module.name.as_str()).for_each(offer),
+        Some(("fault", _)) => fault::KINDS.iter().map(|(name, ..)| *name).for_each(offer),
+        _ => {}
+    }
+    let _ = word;
+}
+
+/// Runs one command and says what was wrong with it.
+fn execute(text: &str) -> Status {
+    let Some(args) = Args::new(text) else { return Status::Ok };
+    input::start_command();
+    let name = args.command();
+    let status = match commands().find(|command| command.name == name) {
+        Some(command) => (command.run)(args, command.usage).unwrap_or_else(|error| {
+            println!("{error}");
+            Status::Usage
+        }),
+        None => {
+            print!("`{name}` is not a command");
+            match suggest::closest(name, commands().map(|command| command.name)) {
+                Some(nearest) => println!("; did you mean `{nearest}`?"),
+                None => println!("; `help` lists them"),
+            }
+            Status::Usage
+        }
+    };
+    let mut worst = WORST.lock();
+    *worst = (*worst).max(status);
+    status
+}
+
+/// Ends QEMU with the worst status so far.
+fn quit() -> ! {
+    let worst = *WORST.lock();
+    qemu::exit(if worst == Status::Ok { QUIT_OK } else { QUIT_FAILED })
+}
+
+/// Prints to the console through [`fmt::Write`].
+pub struct Out;
+
+impl Write for Out {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        print!("{text}");
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! `tlb`: what a batch of unmaps costs in interrupts, measured here and now.
+
+use alloc::vec::Vec;
+
+use kernel::args::{ArgError, Args};
+use kernel::figures::{Count, Ratio};
+use smp::shootdown::Mode;
+
+use super::{Command, Status};
+use crate::console::println;
+use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
+use crate::per_cpu;
+use crate::space::{self, Attributes};
+
+/// The commands of this module.
+pub const COMMANDS: &[Command] = &[Command {
+    name: "tlb",
+    usage: "[pages=N]",
+    help: "unmap pages one by one and in batches; count the interrupts",
+    details: "All other CPUs are kept running, so that each has to be told. Three counts of writes to the\n\
+              interrupt command register for N single-page unmaps: the naive way (one to each CPU for each page),\n\
+              one round for each page, and one round for each batch; then one batch with all other CPUs idle.",
+    run: tlb,
+}];
+
+fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
+    let nr_pages = args.number("pages", 1..=4096)?.unwrap_or(32) as usize;
+    args.finish(usage)?;
+    let Some([naive, single, batched]) = with_busy_cpus(|| {
+        SHOOTDOWNS.settings().set_mode(Mode::Naive);
+        let naive = writes_for(nr_pages, false);
+        SHOOTDOWNS.settings().set_mode(Mode::Coalescing);
+        Some([naive?, writes_for(nr_pages, false)?, writes_for(nr_pages, true)?])
+    }) else {
+        println!("tlb: no memory for {nr_pages} pages");
+        return Ok(Status::Failed);
+    };
+    let Some(idle) = writes_for(nr_pages, true) else { return Ok(Status::Failed) };
+    println!(
+        "tlb: {} CPUs, {nr_pages} single-page unmaps; writes to the interrupt command register:",
+        per_cpu::all().count()
+    );
+    for (name, count) in [("naive", naive), ("one by one", single), ("batched", batched), ("batched, all idle", idle)] {
+        println!("  {name:<18} {:>8}   {} per page", Count(count), Ratio(count, nr_pages as u64));
+    }
+    Ok(Status::Ok)
+}
+
+/// Interrupt command writes that unmapping `nr_pages` single pages takes; `None` without memory.
+fn writes_for(nr_pages: usize, is_batch: bool) -> Option<u64> {
+    let mut ranges = Vec::new();
+    ranges.try_reserve(nr_pages).ok()?;
+    for _ in 0..nr_pages {
+        ranges.push(space::map(1, Attributes::READ_WRITE).ok()?);
+    }
+    let counters = SHOOTDOWNS.counters(per_cpu::this().cpu);
+    let before = counters.values().ipis_sent;
+    // SAFETY: the ranges are ours, and nobody else knows of them.
+    unsafe {
+        if is_batch {
+            space::unmap_batch(ranges);
+        } else {
+            ranges.into_iter().for_each(|range| space::unmap(range));
+        }
+    }
+    Some(counters.values().ipis_sent - before)
+}
+
+/// Runs `body` while every other CPU is kept from halting.
+fn with_busy_cpus<R>(body: impl FnOnce() -> R) -> R {
+    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let is_over = AtomicBool::new(false);
+    let nr_running = AtomicUsize::new(0);
+    let spin = |_| {
+        nr_running.fetch_add(1, Ordering::Relaxed);
+        while !is_over.load(Ordering::Relaxed) {
+            machine::relax_and_serve();
+        }
+    };
+    WORK.scope(&Cpu, |scope| {
+        let others = per_cpu::all().filter(|area| area.cpu != per_cpu::this().cpu);
+        let nr_started = others.filter(|area| scope.start(area.cpu, &spin).is_ok()).count();
+        while nr_running.load(Ordering::Relaxed) < nr_started {
+            machine::relax_and_serve();
+        }
+        let result = body();
+        is_over.store(true, Ordering::Relaxed);
+        result
+    })
+}

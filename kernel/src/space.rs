@@ -1,0 +1,292 @@
+//! The kernel's address space: one set of page tables for all CPUs, and the area in which ranges come and go.
+//!
+//! ```text
+//!   direct map   all of memory, read and write, large pages, where the bootloader put it
+//!   dynamic      stacks, device registers, mapped ranges; an unmapped page behind each range
+//!   image        text, constants, data of the kernel, each with its own rights
+//! ```
+//!
+//! Invariants: nothing is writable and executable; text is the only thing that is executable. A range belongs to its
+//! [`Mapped`], and only its owner changes the leaves. A range that is unmapped gives its frames and its addresses back
+//! after every CPU has acknowledged: the token that `mm` returns cannot be spent otherwise.
+//!
+//! Lock order: the arena is above the frame bitmap; it is not held while entries change, nor while waiting for CPUs.
+//! Context: any but an NMI.
+
+mod build;
+mod chain;
+mod format;
+
+use core::ptr::NonNull;
+
+use mm::arena::{Arena, VirtRange};
+use mm::error::{Error, Result};
+use mm::frame::PAGE_SIZE;
+use mm::frame_table::Kind;
+use mm::lock::Lock;
+use mm::page_table::{Level, PageTable, Protected, ShootdownDone, Unmapped};
+use smp::PageRange;
+use spin::Once;
+
+use crate::machine::{Cpu, HEAP, SHOOTDOWNS};
+
+pub use build::init;
+use chain::FrameChain;
+use format::{DirectMapTables, X86Format};
+pub use mm::page_table::Attributes;
+
+type Tables = PageTable<X86Format, DirectMapTables>;
+
+/// Ranges that one round of interrupts can take out together.
+pub const MAX_BATCH: usize = 64;
+
+struct Space {
+    tables: Tables,
+    arena: Lock<Arena<'static>, Cpu>,
+}
+
+static SPACE: Once<Space> = Once::new();
+
+fn space() -> &'static Space {
+    SPACE.get().expect("the kernel's address space exists")
+}
+
+/// A mapped range of the dynamic area.
+///
+/// Having one tells you that the range is mapped, that nobody else maps or unmaps in it, and that it is yours to unmap.
+/// Dropped, it stays mapped for good: see [`Mapped::leak`].
+#[must_use = "a range that is dropped stays mapped for good"]
+#[derive(Debug)]
+pub struct Mapped {
+    range: VirtRange,
+}
+
+impl Mapped {
+    /// Address of its first byte.
+    pub fn start(&self) -> usize {
+        self.range.start()
+    }
+
+    /// Keeps the range for good.
+    pub fn leak(self) -> VirtRange {
+        self.range
+    }
+}
+
+/// The proof that a round of shootdowns, begun at generation `begun`, has flushed `ranges` on every CPU.
+struct Done<'a> {
+    begun: u64,
+    ranges: &'a [Option<VirtRange>],
+}
+
+// SAFETY: a `Done` is made by `shoot_down` only, after a round over these ranges that was begun when `begun` was the
+// newest generation has returned: then every CPU has flushed them, or is idle and flushes before it uses any of them.
+unsafe impl ShootdownDone for Done<'_> {
+    fn covers(&self, range: VirtRange, since: u64) -> bool {
+        // Generations are compared by distance: they may wrap.
+        let is_later = self.begun.wrapping_sub(since) <= u64::MAX / 2;
+        is_later && self.ranges.contains(&Some(range))
+    }
+}
+
+fn shoot_down(ranges: &[Option<VirtRange>]) -> Done<'_> {
+    let begun = SHOOTDOWNS.generation();
+    let pages = ranges.iter().flatten().filter_map(|range| PageRange::new(range.start(), range.nr_pages()));
+    SHOOTDOWNS.initiate(&Cpu, pages);
+    Done { begun, ranges }
+}
+
+/// Maps `nr_pages` pages of zeroes at adjacent addresses.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`] for want of frames or of addresses, [`Error::BadRequest`] for no pages; nothing is mapped then.
+pub fn map(nr_pages: usize, attributes: Attributes) -> Result<Mapped> {
+    map_filled(nr_pages, attributes, |_, page| {
+        // SAFETY: the page is a frame of ours, seen through the direct map.
+        unsafe { page.write_bytes(0, PAGE_SIZE) };
+    })
+}
+
+/// Maps `nr_pages` pages, each filled by `fill` before anybody can see it. `fill` gets the address that the page will
+/// have, and where to write.
+///
+/// # Errors
+///
+/// As [`map`].
+pub fn map_filled(nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, NonNull<u8>)) -> Result<Mapped> {
+    let space = space();
+    let range = space.arena.lock().alloc(nr_pages, 1)?;
+    let result = space.tables.reserve_tables(range).and_then(|()| {
+        let frames = FrameChain::alloc(nr_pages, Kind::Mapped)?;
+        let filled = (0..).zip(frames).map(|(page, frame)| {
+            fill(range.start() + page * PAGE_SIZE, HEAP.frames().virt(frame));
+            frame
+        });
+        space.tables.map_frames(range, Exactly { inner: filled, len: nr_pages }, attributes)
+    });
+    if let Err(error) = result {
+        give_back(range);
+        return Err(error);
+    }
+    Ok(Mapped { range })
+}
+
+/// An iterator whose length is known from elsewhere.
+struct Exactly<I> {
+    inner: I,
+    len: usize,
+}
+
+impl<I: Iterator> Iterator for Exactly<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        let item = self.inner.next()?;
+        self.len -= 1;
+        Some(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len, Some(self.len))
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Exactly<I> {}
+
+/// Gives addresses back to the arena.
+fn give_back(range: VirtRange) {
+    if let Err(error) = space().arena.lock().free(range.start(), range.nr_pages()) {
+        panic!("{range:x?} cannot go back to the arena: {error}");
+    }
+}
+
+/// Unmaps a range, and returns when no CPU can reach its frames any more; they are free then.
+///
+/// # Safety
+///
+/// Nobody uses the range any more.
+pub unsafe fn unmap(mapped: Mapped) {
+    // SAFETY: as promised by the caller.
+    unsafe { unmap_batch(core::iter::once(mapped)) };
+}
+
+/// Unmaps ranges, up to [`MAX_BATCH`] of them by each round of interrupts.
+///
+/// # Safety
+///
+/// Nobody uses the ranges any more.
+pub unsafe fn unmap_batch(batch: impl IntoIterator<Item = Mapped>) {
+    let mut batch = batch.into_iter().peekable();
+    while batch.peek().is_some() {
+        let mut tokens = [const { None }; MAX_BATCH];
+        let mut ranges = [None; MAX_BATCH];
+        for ((token, range), mapped) in tokens.iter_mut().zip(&mut ranges).zip(&mut batch) {
+            *range = Some(mapped.range);
+            // SAFETY: as promised by the caller, and the range was its owner's to unmap.
+            *token = Some(unsafe { take_out(mapped.range) });
+        }
+        let done = shoot_down(&ranges);
+        for token in tokens.into_iter().flatten() {
+            let range = token.range();
+            token.release(&done, |extent| {
+                let run = extent.frames().unwrap_or_else(|| panic!("{extent:x?} is no memory of ours"));
+                for frame in run.iter() {
+                    // SAFETY: no page table names the frame, and no CPU remembers that one did.
+                    if let Err(error) = unsafe { HEAP.frames().free(frame, Kind::Mapped) } {
+                        panic!("a frame of {range:x?} cannot be freed: {error}");
+                    }
+                }
+            });
+            give_back(range);
+        }
+    }
+}
+
+/// # Safety
+///
+/// Nobody uses the range any more, and it is the caller's.
+unsafe fn take_out(range: VirtRange) -> Unmapped<'static, X86Format, DirectMapTables> {
+    // SAFETY: as promised by the caller.
+    match unsafe { space().tables.unmap(range) } {
+        Ok(token) => token,
+        Err(error) => panic!("{range:x?} cannot be unmapped: {error}"),
+    }
+}
+
+/// Changes what a range permits, and returns when the change is in force on every CPU.
+///
+/// # Errors
+///
+/// [`Error::BadRequest`] for writable and executable.
+///
+/// # Safety
+///
+/// Nobody relies on a right that is taken away.
+pub unsafe fn protect(mapped: &Mapped, attributes: Attributes) -> Result<()> {
+    // SAFETY: as promised by the caller.
+    match unsafe { space().tables.protect(mapped.range, attributes) }? {
+        Protected::Lowered(token) => token.spend(&shoot_down(&[Some(mapped.range)])),
+        // A right that was added needs no round: a CPU that remembers less faults, and finds more.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Pages for the heap, when no adjacent frames are left.
+///
+/// # Errors
+///
+/// As [`map`].
+pub fn alloc_pages(nr_pages: usize) -> Result<NonNull<u8>> {
+    if SPACE.get().is_none() {
+        return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
+    }
+    let range = map(nr_pages, Attributes::READ_WRITE)?.leak();
+    Ok(NonNull::new(range.start() as *mut u8).expect("the dynamic area does not begin at address 0"))
+}
+
+/// Length of the range that starts at `addr`.
+pub fn pages_at(addr: usize) -> Option<usize> {
+    SPACE.get()?.arena.lock().size_of(addr)
+}
+
+/// Unmaps the range that starts at `addr`, from [`alloc_pages`].
+///
+/// # Errors
+///
+/// [`Error::Foreign`] if there is none.
+///
+/// # Safety
+///
+/// Nobody uses the range any more.
+pub unsafe fn free_pages(addr: usize) -> Result<()> {
+    let range = pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
+    // SAFETY: as promised by the caller.
+    unsafe { unmap(Mapped { range }) };
+    Ok(())
+}
+
+/// Maps the registers of a device at physical address `phys`, uncached, for good.
+///
+/// # Errors
+///
+/// As [`map`].
+pub fn map_device(phys: u64, nr_bytes: usize) -> Result<*mut u8> {
+    let offset = phys as usize % PAGE_SIZE;
+    let nr_pages = (offset + nr_bytes).div_ceil(PAGE_SIZE);
+    let range = space().arena.lock().alloc(nr_pages, 1)?;
+    let mapped = space().tables.map(range, phys - offset as u64, Attributes::DEVICE, Level::L1);
+    mapped.inspect_err(|_| give_back(range))?;
+    Ok((range.start() + offset) as *mut u8)
+}
+
+/// Physical address of the root table.
+pub fn root() -> u64 {
+    space().tables.root()
+}
+
+/// Page tables there are.
+pub fn nr_tables() -> u64 {
+    SPACE.get().map_or(0, |space| space.tables.nr_tables() as u64)
+}

@@ -1,0 +1,53 @@
+//! Every exception and interrupt comes through [`handle`].
+//!
+//! Context: interrupts off. An NMI may come at any instruction, so its path takes no lock and allocates nothing.
+
+use arch::probe;
+use arch::traps::{TrapFrame, vectors};
+use smp::Shootdown;
+
+use crate::machine::{self, CALLS, Cpu, SHOOTDOWNS};
+use crate::{crash, input, per_cpu};
+
+/// The console has input.
+pub const SERIAL: u8 = 0x40;
+/// The local APIC's timer.
+pub const TIMER: u8 = 0x41;
+/// Another CPU has announced a shootdown.
+pub const SHOOTDOWN: u8 = 0xf0;
+/// Another CPU calls.
+pub const CALL: u8 = 0xf1;
+/// Look whether there is work.
+pub const WAKE: u8 = 0xf2;
+
+// To ensure that what the wait loops of `smp` poll is what this entry serves.
+const _: fn(&Shootdown, &Cpu) = Shootdown::service::<Cpu>;
+
+/// The handler of all vectors.
+pub fn handle(frame: &mut TrapFrame) {
+    match frame.vector as u8 {
+        vectors::NMI => crash::on_nmi(frame),
+        vectors::PAGE_FAULT | vectors::GENERAL_PROTECTION | vectors::STACK_SEGMENT if probe::fixup(frame) => {}
+        vector if vector < vectors::FIRST_INTERRUPT => crash::exception(frame),
+        vectors::SPURIOUS => {}
+        vector => interrupt(vector),
+    }
+}
+
+fn interrupt(vector: u8) {
+    // First: the rest of this function may touch what was unmapped while the CPU slept.
+    SHOOTDOWNS.leave_idle(&Cpu);
+    let me = per_cpu::this();
+    me.count_interrupt();
+    match vector {
+        SHOOTDOWN => SHOOTDOWNS.service(&Cpu),
+        CALL => CALLS.serve(&Cpu),
+        SERIAL => input::on_interrupt(),
+        // The interrupt itself was the message.
+        WAKE | TIMER => {}
+        _ => panic!("interrupt {vector:#x}, which nobody asked for"),
+    }
+    if let Some(apic) = machine::apic() {
+        apic.eoi();
+    }
+}

@@ -1,0 +1,42 @@
+//! Runs one function on several CPUs at once: the first CPU inline, the others from their idle loops.
+//!
+//! Called by: `stress`, `replay`. Context: the shell, interrupts on.
+
+use arch::irq;
+use smp::{CpuId, MAX_CPUS};
+
+use crate::machine::{Cpu, WORK};
+use crate::per_cpu::{self, State};
+
+/// CPUs that can work: how many are online.
+pub fn nr_available() -> usize {
+    online().count()
+}
+
+/// The CPUs that can work, this one first.
+pub fn online() -> impl Iterator<Item = CpuId> {
+    per_cpu::all().filter(|area| area.state() == State::Online).map(|area| area.cpu)
+}
+
+/// Calls `work(i)` for i from 0 to `nr_workers`, each on a CPU of its own, and returns when all have returned. Number 0
+/// runs here. Fewer CPUs than asked for are an error of the caller.
+pub fn run(nr_workers: usize, work: &(dyn Fn(usize) + Sync)) {
+    let mut number_of = [usize::MAX; MAX_CPUS];
+    for (number, cpu) in online().take(nr_workers).enumerate() {
+        number_of[cpu.index()] = number;
+    }
+    let job = |cpu: CpuId| work(number_of[cpu.index()]);
+    WORK.scope(&Cpu, |scope| {
+        for cpu in online().take(nr_workers).skip(1) {
+            if let Err(error) = scope.start(cpu, &job) {
+                panic!("cpu {cpu} does not take the job: {error:?}");
+            }
+        }
+        work(0);
+        // Halt while the others finish; each that does wakes this CPU.
+        while !scope.running().is_empty() {
+            crate::idle::wait_unless(|| scope.running().is_empty());
+        }
+    });
+    assert!(irq::are_enabled(), "interrupts stayed off");
+}

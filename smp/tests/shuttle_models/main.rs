@@ -17,8 +17,13 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use smp::Shootdown;
 use smp::shootdown::Mode;
 
-/// Schedules of each model. Each is also a storm of its own, with other steps.
+/// Schedules of each model and scheduler. Each is also a storm of its own, with other steps.
 const NR_SCHEDULES: usize = 3000;
+
+/// Where the schedules begin: the same on each run, unless `SMP_SEED` says otherwise.
+fn seed() -> u64 {
+    std::env::var("SMP_SEED").map_or(1, |seed| seed.parse().expect("SMP_SEED is a number"))
+}
 
 fn explore(model: impl Fn(u64) + Send + Sync + 'static) {
     let config = || {
@@ -27,12 +32,12 @@ fn explore(model: impl Fn(u64) + Send + Sync + 'static) {
         config.max_steps = shuttle::MaxSteps::FailAfter(200_000);
         config
     };
-    let seed = AtomicU64::new(1);
-    let model = std::sync::Arc::new(move || model(seed.fetch_add(1, Relaxed)));
+    let next = AtomicU64::new(seed());
+    let model = std::sync::Arc::new(move || model(next.fetch_add(1, Relaxed)));
     // Uniformly random, and then with few preemptions at places chosen at random, which finds what takes a long turn.
     let random = model.clone();
-    shuttle::Runner::new(RandomScheduler::new(NR_SCHEDULES), config()).run(move || random());
-    shuttle::Runner::new(PctScheduler::new(3, NR_SCHEDULES), config()).run(move || model());
+    shuttle::Runner::new(RandomScheduler::new_from_seed(seed(), NR_SCHEDULES), config()).run(move || random());
+    shuttle::Runner::new(PctScheduler::new_from_seed(seed(), 3, NR_SCHEDULES), config()).run(move || model());
 }
 
 #[test]

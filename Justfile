@@ -1,0 +1,137 @@
+# Bandolier's commands. `just` alone lists them; `just setup` installs what they need, and they call it themselves.
+# Settings stand before the recipe: just cpus=64 mem=4G cmd='stress 5s; quit' qemu-smp
+
+# Number of CPUs of the virtual machine.
+cpus := "8"
+# Its memory, in QEMU's notation.
+mem := "1G"
+# CPU model and features; `max,-x2apic` for xAPIC mode.
+cpu := "max"
+# The way in: direct (our loader), iso (Limine, BIOS) or uefi (Limine, OVMF).
+boot := "direct"
+# auto takes KVM only where kvm_intel or kvm_amd is loaded.
+accel := "auto"
+# Shell commands to run, separated by semicolons.
+cmd := ""
+# Kernel options, such as chaos=drop-ipi.
+append := ""
+# Recordings to load for `replay`: paths, or names of files in tests/data or ../shared/traces.
+modules := ""
+# Extra arguments for QEMU.
+qemu := ""
+# Seconds that a machine may run when nobody is at a terminal.
+timeout := "120"
+
+words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
+runner := "cargo run --quiet --package tests --bin bandolier-run --"
+
+[private]
+default:
+    @{{ just_executable() }} --justfile {{ quote(justfile()) }} --list --unsorted
+
+# Boot to a prompt; without a terminal run cmd, typed lines or a demonstration, and exit
+[group('run')]
+qemu-smp: build
+    @{{ runner }} run {{ words }} cmd={{ quote(cmd) }}
+
+# Boot under gdb, stopped at the kernel's entry point; each CPU is a thread
+[group('run')]
+gdb: build
+    @{{ runner }} gdb {{ words }} cmd={{ quote(cmd) }}
+
+# Stress for a long time: SECS seconds, with a SEED to repeat a run
+[group('run')]
+soak secs="600" seed="": build
+    @{{ runner }} run {{ words }} timeout=$(({{ secs }} + 300)) cmd={{ quote("stress " + secs + "s" + (if seed == "" { "" } else { " seed=" + seed }) + "; mem; quit") }}
+
+# Print the README's figures: boot times by both ways in, and counts from the kernel
+[group('run')]
+figures: build
+    @{{ runner }} figures {{ words }}
+    @cargo test --quiet --package tests --test disassembly -- --nocapture hit_path
+
+# Add function, file and line to the kernel addresses in a serial log
+[group('run')]
+symbolize LOG:
+    @tools/symbolize.sh {{ quote(LOG) }}
+
+# Install what is missing, saying what and why; quick when nothing is
+[group('build')]
+setup:
+    @tools/setup.sh {{ quote(boot) }}
+
+# Show what is here, what is missing and what each is for
+[group('build')]
+doctor:
+    @tools/doctor.sh
+
+# Build the kernel and the direct loader
+[group('build')]
+build: setup
+    @tools/build.sh build --quiet
+
+# Make a boot image for CD, USB stick, BIOS and UEFI: target/bandolier.iso (needs Limine)
+[group('build')]
+iso: build
+    @{{ runner }} iso {{ words }} cmd={{ quote(cmd) }}
+
+# Fetch Limine's binary release into .limine, where the network allows
+[group('build')]
+limine:
+    @tools/limine.sh
+
+# Remove all that was built
+[group('build')]
+clean:
+    cargo clean
+
+# Run all tests, on the host and in QEMU, and print one summary line
+[group('test')]
+test: setup
+    @tools/test.sh host models qemu
+
+# Run the host's tests: algorithms, protocols, and the pure parts of kernel, loader and tools
+[group('test')]
+test-host: setup
+    @tools/test.sh host
+
+# Boot the kernel in QEMU, many times; FILTER picks tests by part of their name
+[group('test')]
+test-qemu filter="": setup
+    @tools/test.sh qemu {{ quote(filter) }}
+
+# Check the small protocols exhaustively with loom
+[group('test')]
+loom: setup
+    @tools/test.sh loom
+
+# Check larger schedules at random with shuttle
+[group('test')]
+shuttle: setup
+    @tools/test.sh shuttle
+
+# Run the host's tests of mm and smp under Miri, where a nightly toolchain has it
+[group('test')]
+miri: setup
+    @tools/test.sh miri
+
+# Do exactly what CI does
+[group('test')]
+ci:
+    @bash .ci/run
+
+# Check format and lints
+[group('code')]
+lint: setup
+    @tools/lint.sh
+
+# Format all code
+[group('code')]
+fmt:
+    cargo fmt --all
+
+# Build the documentation of every crate
+[group('code')]
+doc: setup
+    cargo doc --no-deps --package mm --package smp --package arch --package kernel --lib
+    cargo doc --no-deps --package loader --package tests --lib

@@ -1,0 +1,132 @@
+//! One boot for the person or program that asked for it.
+//!
+//! - At a terminal the serial line is the terminal: Ctrl-C goes to the guest, Ctrl-A x ends QEMU. No time limit.
+//! - Without one, `cmd` runs as a script that ends the machine, and the exit status is 0 only for its success.
+//! - Without one and without `cmd`, lines waiting on standard input are typed at the prompt, one for each prompt;
+//!   with nothing waiting there (`/dev/null`, an idle pipe) the demonstration runs.
+
+//!
+//! Where no module is asked for, the small recording is loaded.
+
+use crate::error::Error;
+use crate::kernel;
+use crate::outcome::End;
+use crate::qemu::{Console, Launch};
+use crate::session::{Session, WaitError, spawn_bound};
+use crate::settings::Settings;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+/// How long to wait for a first line on a standard input that is not a terminal before it counts as idle.
+const FIRST_LINE_WITHIN: Duration = Duration::from_millis(300);
+
+/// Boots, and returns how it ended.
+pub fn run(mut settings: Settings) -> Result<End, Error> {
+    if settings.modules.is_empty() {
+        // So that there is something to replay.
+        settings.modules = Settings::parse([&*format!("modules={}", kernel::DEMONSTRATION_MODULE)])?.modules;
+    }
+    if io::stdin().is_terminal() {
+        return at_terminal(&settings);
+    }
+    if settings.cmd.is_empty() {
+        let lines = lines_of_stdin();
+        if let Ok(first) = lines.recv_timeout(FIRST_LINE_WITHIN) {
+            return typed(&settings, first, &lines);
+        }
+        say("no terminal and no input: running the demonstration");
+        settings.cmd = kernel::DEMONSTRATION.into();
+    }
+    settings.end_with_quit();
+    script(&settings)
+}
+
+/// Prints a line. That nobody reads the output any more must not change how the boot ends.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn prepare(settings: &Settings, console: Console) -> Result<Launch, Error> {
+    let launch = Launch::prepare(settings, console)?;
+    for remark in &launch.remarks {
+        say(remark);
+    }
+    Ok(launch)
+}
+
+fn at_terminal(settings: &Settings) -> Result<End, Error> {
+    let launch = prepare(settings, Console::Terminal)?;
+    say("the console is COM1; `quit` or Ctrl-A x ends it");
+    let mut child = spawn_bound(Command::new(&launch.program).args(&launch.arguments))?;
+    let end = child.wait().map_or(End::Killed, End::from_status);
+    // Without -no-reboot QEMU has status 0 only when the person ended it.
+    Ok(if end == End::Reset { End::Success } else { end })
+}
+
+fn script(settings: &Settings) -> Result<End, Error> {
+    let session = Session::start(prepare(settings, Console::Pipe)?, settings.timeout, true)?;
+    Ok(conclude(session))
+}
+
+fn conclude(session: Session) -> End {
+    let report = session.finish();
+    if !report.serial.ends_with('\n') {
+        say("");
+    }
+    if !report.qemu_said.is_empty() {
+        say(report.qemu_said.trim_end());
+    }
+    report.end
+}
+
+/// Types lines at the prompt, each when the one before is done, and `quit` behind the last.
+fn typed(settings: &Settings, first: String, lines: &Receiver<String>) -> Result<End, Error> {
+    let mut session = Session::start(prepare(settings, Console::Pipe)?, settings.timeout, true)?;
+    let mut next = Some(first);
+    loop {
+        let at_prompt = session.wait_until(settings.timeout, |serial| kernel::prompt(serial).map(|(len, _)| len));
+        if at_prompt.is_err() {
+            break;
+        }
+        let line = next.take().or_else(|| next_line(lines, &mut session));
+        let Some(line) = line else {
+            session.send(b"quit\n");
+            break;
+        };
+        session.send(format!("{line}\n").as_bytes());
+    }
+    Ok(conclude(session))
+}
+
+/// The next line typed, or none when the input or the machine has ended.
+fn next_line(lines: &Receiver<String>, session: &mut Session) -> Option<String> {
+    loop {
+        match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => return Some(line),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                // Keeps reading the serial line meanwhile, and notices the machine's end and its time limit.
+                if session.wait_until(Duration::ZERO, |_| None) == Err(WaitError::Ended) || session.is_over_time() {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Reads standard input on a thread of its own, which ends with the input or with the process.
+fn lines_of_stdin() -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}

@@ -1,0 +1,338 @@
+//! The settings of a boot, in the words that `just` takes: `cpus=8 mem=1G cpu=max boot=direct ...`.
+//!
+//! Every command that boots takes the same ones, so a failing test can print the line that repeats it
+//! ([`Settings::as_just`]). Values are checked here, once; what comes out can be handed to QEMU as it is.
+
+use crate::error::Error;
+use crate::scratch;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How the kernel gets into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// `loader/`, by `qemu -kernel`: no image, no firmware wait.
+    Direct,
+    /// Limine, from an ISO image, under SeaBIOS.
+    Iso,
+    /// Limine, from the same image, under OVMF.
+    Uefi,
+}
+
+/// Who executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM where it is the real one, emulation otherwise (see [`crate::host::accelerator`]).
+    Auto,
+    /// Emulation.
+    Tcg,
+    /// KVM, whatever stands behind `/dev/kvm`.
+    Kvm,
+}
+
+/// One boot, described.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Number of CPUs, 1 to 255 under Limine, 1 to 4096 for QEMU.
+    pub cpus: u32,
+    /// Memory, in QEMU's notation (`64M`, `8G`).
+    pub mem: String,
+    /// CPU model and features (`max`, `max,-x2apic`).
+    pub cpu: String,
+    /// The way in.
+    pub boot: Boot,
+    /// The accelerator.
+    pub accel: Accel,
+    /// Shell commands, separated by `;`, given to the kernel as `run=`. Empty means none.
+    pub cmd: String,
+    /// Kernel options, before `run=` on the kernel's command line.
+    pub append: String,
+    /// Files handed to the kernel as modules, named there by their file name.
+    pub modules: Vec<PathBuf>,
+    /// Extra arguments for QEMU.
+    pub qemu: Vec<String>,
+    /// How long the machine may run when nobody is at a terminal.
+    pub timeout: Duration,
+    /// The kernel's ELF file.
+    pub kernel: PathBuf,
+    /// The direct loader's ELF file.
+    pub loader: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let built = scratch::target_dir().join("x86_64-unknown-none/release");
+        Self {
+            cpus: 8,
+            mem: "1G".into(),
+            cpu: "max".into(),
+            boot: Boot::Direct,
+            accel: Accel::Auto,
+            cmd: String::new(),
+            append: String::new(),
+            modules: Vec::new(),
+            qemu: Vec::new(),
+            timeout: Duration::from_secs(120),
+            kernel: built.join("bandolier"),
+            loader: built.join("loader"),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `name=value` words over the defaults. A name may be repeated: the last one wins.
+    pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
+        let mut settings = Self::default();
+        for word in words {
+            let Some((name, value)) = word.split_once('=') else {
+                return Err(Error::setting(word, "", "a setting of the form name=value"));
+            };
+            settings.set(name, value)?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let wrong = |expected: &str| Error::setting(name, value, expected);
+        match name {
+            "cpus" => {
+                let cpus = value.parse().ok().filter(|n| (1..=4096).contains(n));
+                self.cpus = cpus.ok_or_else(|| wrong("a number of CPUs, 1 to 4096"))?;
+            }
+            "mem" => {
+                mem_bytes(value).ok_or_else(|| wrong("an amount of memory such as 64M or 8G"))?;
+                self.mem = value.into();
+            }
+            "cpu" if !value.is_empty() => self.cpu = value.into(),
+            "cpu" => return Err(wrong("a CPU model such as max or max,-x2apic")),
+            "boot" => {
+                self.boot = match value {
+                    "direct" => Boot::Direct,
+                    "iso" => Boot::Iso,
+                    "uefi" => Boot::Uefi,
+                    _ => return Err(wrong("direct, iso or uefi")),
+                }
+            }
+            "accel" => {
+                self.accel = match value {
+                    "auto" => Accel::Auto,
+                    "tcg" => Accel::Tcg,
+                    "kvm" => Accel::Kvm,
+                    _ => return Err(wrong("auto, tcg or kvm")),
+                }
+            }
+            "cmd" => self.cmd = one_line(value).ok_or_else(|| wrong("shell commands on one line"))?,
+            "append" => self.append = one_line(value).ok_or_else(|| wrong("kernel options on one line"))?,
+            "modules" => self.modules = value.split_whitespace().map(find_module).collect::<Result<_, _>>()?,
+            "qemu" => self.qemu = split_words(value).ok_or_else(|| wrong("arguments with matching quotes"))?,
+            "timeout" => {
+                let seconds = value.parse().ok().filter(|&s| s > 0);
+                self.timeout = Duration::from_secs(seconds.ok_or_else(|| wrong("a number of seconds"))?);
+            }
+            "kernel" => self.kernel = value.into(),
+            "loader" => self.loader = value.into(),
+            _ => {
+                let expected = "one of cpus mem cpu boot accel cmd append modules qemu timeout kernel loader";
+                return Err(Error::setting(name, value, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel's command line: its options, then `run=` with the rest of the line, which must come last.
+    pub fn command_line(&self) -> String {
+        let mut line = self.append.clone();
+        if !self.cmd.is_empty() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str("run=");
+            line.push_str(&self.cmd);
+        }
+        line
+    }
+
+    /// Makes sure that the script ends the machine: adds `quit` unless a command of it is `quit` or `reboot`.
+    pub fn end_with_quit(&mut self) {
+        let ends = self.cmd.split(';').any(|c| matches!(c.split_whitespace().next(), Some("quit" | "reboot")));
+        if !ends && !self.cmd.trim().is_empty() {
+            self.cmd.push_str("; quit");
+        }
+    }
+
+    /// The command that boots the same thing again; settings that have their default are left out.
+    pub fn as_just(&self) -> String {
+        let usual = Self::default();
+        let mut line = String::from("just");
+        let mut word = |name: &str, value: &str, usual: &str| {
+            if value != usual {
+                let _ = write!(line, " {name}={}", quote(value));
+            }
+        };
+        word("cpus", &self.cpus.to_string(), &usual.cpus.to_string());
+        word("mem", &self.mem, &usual.mem);
+        word("cpu", &self.cpu, &usual.cpu);
+        word("boot", boot_name(self.boot), boot_name(usual.boot));
+        word("accel", accel_name(self.accel), accel_name(usual.accel));
+        word("append", &self.append, &usual.append);
+        word("modules", &self.modules.iter().map(|m| m.display().to_string()).collect::<Vec<_>>().join(" "), "");
+        word("qemu", &self.qemu.join(" "), "");
+        word("cmd", &self.cmd, &usual.cmd);
+        line + " qemu-smp"
+    }
+}
+
+/// The name of a way in, as in `boot=`.
+pub fn boot_name(boot: Boot) -> &'static str {
+    match boot {
+        Boot::Direct => "direct",
+        Boot::Iso => "iso",
+        Boot::Uefi => "uefi",
+    }
+}
+
+fn accel_name(accel: Accel) -> &'static str {
+    match accel {
+        Accel::Auto => "auto",
+        Accel::Tcg => "tcg",
+        Accel::Kvm => "kvm",
+    }
+}
+
+/// The bytes of an amount of memory in QEMU's notation: a bare number is MiB.
+pub fn mem_bytes(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' | b'k' => (&text[..text.len() - 1], 10),
+        b'M' | b'm' => (&text[..text.len() - 1], 20),
+        b'G' | b'g' => (&text[..text.len() - 1], 30),
+        b'T' | b't' => (&text[..text.len() - 1], 40),
+        _ => (text, 20),
+    };
+    let number: u64 = digits.parse().ok()?;
+    (number > 0).then_some(())?;
+    number.checked_mul(1 << shift)
+}
+
+/// The folders in which a module is looked for after the path as given: the small recording is in the project, the
+/// large ones may lie beside it.
+pub fn recording_dirs() -> [PathBuf; 2] {
+    let root = scratch::workspace();
+    [root.join("tests/data"), root.join("../shared/traces")]
+}
+
+fn find_module(name: &str) -> Result<PathBuf, Error> {
+    let given = Path::new(name);
+    let mut places = vec![given.to_path_buf()];
+    places.extend(recording_dirs().map(|dir| dir.join(given)));
+    places.into_iter().find(|p| p.is_file()).ok_or_else(|| {
+        Error::missing(format!("module {name}"), "give a path, or the name of a file in tests/data or ../shared/traces")
+    })
+}
+
+fn one_line(text: &str) -> Option<String> {
+    (!text.contains(['\n', '\r', '\0'])).then(|| text.trim().to_string())
+}
+
+/// Splits at white space; single and double quotes keep it. None where a quote is left open.
+pub fn split_words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word = None::<String>;
+    let mut open = None;
+    for c in text.chars() {
+        match open {
+            Some(q) if c == q => open = None,
+            Some(_) => word.get_or_insert_default().push(c),
+            None if c == '\'' || c == '"' => {
+                open = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            None => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    open.is_none().then_some(words)
+}
+
+fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_over_the_defaults() {
+        let s =
+            Settings::parse(["cpus=64", "mem=64M", "boot=uefi", "cmd=stress 5s; quit", "append=apic=xapic"]).unwrap();
+        assert_eq!((s.cpus, s.mem.as_str(), s.boot), (64, "64M", Boot::Uefi));
+        assert_eq!(s.command_line(), "apic=xapic run=stress 5s; quit");
+        assert_eq!(Settings::default().command_line(), "");
+    }
+
+    #[test]
+    fn bad_settings_say_what_was_expected() {
+        for (word, part) in [
+            ("cpus=0", "1 to 4096"),
+            ("cpus=many", "1 to 4096"),
+            ("mem=lots", "64M or 8G"),
+            ("mem=0", "64M or 8G"),
+            ("boot=floppy", "direct, iso or uefi"),
+            ("accel=hvf", "auto, tcg or kvm"),
+            ("colour=red", "one of cpus mem"),
+            ("cpus", "name=value"),
+            ("qemu=-d 'int", "matching quotes"),
+            ("modules=no-such.kmt", "tests/data"),
+            ("timeout=0", "seconds"),
+        ] {
+            let said = Settings::parse([word]).unwrap_err().to_string();
+            assert!(said.contains(part), "{word}: {said}");
+        }
+    }
+
+    #[test]
+    fn modules_are_found_in_the_projects_own_data() {
+        let s = Settings::parse(["modules=fork-exec-small.kmt"]).unwrap();
+        assert!(s.modules[0].is_file());
+    }
+
+    #[test]
+    fn a_script_ends_the_machine_once() {
+        let ended = |cmd: &str| {
+            let mut s = Settings { cmd: cmd.into(), ..Settings::default() };
+            s.end_with_quit();
+            s.cmd
+        };
+        assert_eq!(ended("mem"), "mem; quit");
+        assert_eq!(ended("mem; quit"), "mem; quit");
+        assert_eq!(ended("quit"), "quit");
+        assert_eq!(ended("help quit"), "help quit; quit");
+        assert_eq!(ended("mem; reboot"), "mem; reboot");
+        assert_eq!(ended(""), "");
+    }
+
+    #[test]
+    fn the_line_that_repeats_a_boot_names_what_differs() {
+        let s = Settings { cpus: 2, cmd: "stress 5s; quit".into(), ..Settings::default() };
+        assert_eq!(s.as_just(), "just cpus=2 cmd='stress 5s; quit' qemu-smp");
+        assert_eq!(Settings::default().as_just(), "just qemu-smp");
+    }
+
+    #[test]
+    fn words_split_at_space_but_not_inside_quotes() {
+        assert_eq!(split_words(" -d  int -D 'a b' ''").unwrap(), ["-d", "int", "-D", "a b", ""]);
+        assert_eq!(split_words("\"open"), None);
+    }
+
+    #[test]
+    fn memory_is_counted_as_qemu_counts_it() {
+        assert_eq!(mem_bytes("64M"), Some(64 << 20));
+        assert_eq!(mem_bytes("8G"), Some(8 << 30));
+        assert_eq!(mem_bytes("512"), Some(512 << 20));
+        assert_eq!(mem_bytes("99999999999T"), None);
+        assert_eq!(mem_bytes(""), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! End to end: boots the kernel in QEMU, one machine at a time, and reads its serial line.
+//!
+//! `cargo test -p tests --test qemu [-- FILTER]` after `just build`; `just test-qemu [FILTER]` does both. Each test's
+//! name is printed before it runs. A failure shows what was expected, the end of the serial log and the line that
+//! boots the same machine again. Every machine has a time limit; tests assert invariants and counts, not times.
+
+mod boot;
+mod console;
+mod fault;
+mod image;
+mod replay;
+mod shell;
+mod stress;
+mod support;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+use support::{Outcome, Passed, Test};
+
+fn main() -> ExitCode {
+    let (flags, filters): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with('-'));
+    let groups = [
+        boot::tests(),
+        shell::tests(),
+        console::tests(),
+        replay::tests(),
+        stress::tests(),
+        fault::tests(),
+        image::tests(),
+    ];
+    let wanted = |test: &Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
+    let chosen: Vec<Test> = groups.into_iter().flatten().filter(wanted).collect();
+    if flags.iter().any(|f| f == "--list") {
+        chosen.iter().for_each(|test| println!("{}", test.name));
+        return ExitCode::SUCCESS;
+    }
+    if chosen.is_empty() {
+        println!("no test's name contains {}", filters.join(" or "));
+        println!("0 passed, 1 failed");
+        return ExitCode::FAILURE;
+    }
+
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
+    for test in &chosen {
+        print!("{} ... ", test.name);
+        // The name must be out before a machine that may hang.
+        let _ = io::stdout().flush();
+        let start = Instant::now();
+        let outcome: Outcome = (test.run)();
+        let took = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Passed::Yes) => {
+                println!("ok ({took:.1} s)");
+                passed += 1;
+            }
+            Ok(Passed::Skipped(why)) => {
+                println!("skipped: {why}");
+                skipped += 1;
+            }
+            Err(failure) => {
+                println!("FAIL ({took:.1} s)\n{failure}");
+                failed.push(test.name.as_str());
+            }
+        }
+    }
+    if !failed.is_empty() {
+        println!("failed: {}", failed.join(", "));
+    }
+    println!("{passed} passed, {} failed, {skipped} skipped", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

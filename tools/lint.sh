@@ -1,0 +1,20 @@
+#!/bin/sh
+# Checks format and lints; every warning is an error.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/lib.sh
+
+cargo fmt --all --check
+cargo clippy --quiet --all-targets -p mm -p smp -p tests -- -D warnings
+cargo clippy --quiet --lib --tests -p arch -p kernel -p loader -- -D warnings
+if target_installed; then
+    cargo clippy --quiet --release --target "$target" -p kernel --bin bandolier -p loader --bin loader -- -D warnings
+else
+    say "lint: the two programs for the bare machine are left out, $target is not installed"
+fi
+if have shellcheck; then
+    shellcheck -x tools/*.sh .ci/run
+else
+    say "lint: shell scripts are left out, shellcheck is not here"
+fi
+say "lint: clean"

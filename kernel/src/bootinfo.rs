@@ -241,6 +241,11 @@ impl BootInfo {
         self.modules.iter().flatten()
     }
 
+    /// The contents of all files that stay in use.
+    pub fn files(&self) -> impl Iterator<Item = &'static [u8]> {
+        self.modules().map(|module| module.bytes).chain([self.kernel_file])
+    }
+
     /// The CPUs that the bootloader lists, this one included, and this one's APIC id; `None` if it lists none. Valid
     /// until the bootloader's memory is reclaimed.
     pub fn cpus(&self) -> Option<(&'static [&'static Cpu], u32)> {

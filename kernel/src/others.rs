@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use arch::entry::{self, ApStart};
 use limine::mp::Cpu as MpCpu;
 use mm::error::Result;
-use mm::frame::{FrameRange, PAGE_SIZE};
+use mm::frame::{Frame, FrameRange, PAGE_SIZE};
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;
 use mm::memory_map::{RegionKind, ranges_of_kind};
@@ -58,7 +59,7 @@ pub fn init_memory(info: &BootInfo) {
         *place = Some(range);
     }
     let nr_later = later.iter().flatten().count();
-    let later = later.map(|range| range.unwrap_or(FrameRange::new(mm::frame::Frame::new(1), 1).expect("not empty")));
+    let later = later.map(|range| range.unwrap_or(FrameRange::new(Frame::new(1), 1).expect("not empty")));
     // SAFETY: the first use, by the first CPU; the direct map covers usable memory, in the bootloader's tables and in
     // ours after; the bootloader uses nothing that it calls usable.
     let initialised = or_stop(unsafe { HEAP.frames().init(info.regions(), &later[..nr_later], info.direct_map) });
@@ -185,11 +186,34 @@ pub fn reclaim(info: &BootInfo) {
         if range.start().addr() < TRAMPOLINE_END {
             continue;
         }
-        // SAFETY: every CPU has left the bootloader's stacks, tables and code; its answers have been copied.
-        if unsafe { HEAP.frames().add(range) }.is_ok() {
-            nr_reclaimed += u64::from(range.nr_pages());
-        }
+        nr_reclaimed += add_but_files(info, range);
     }
     RECLAIMED.call_once(|| nr_reclaimed);
     log!("memory: {} KiB taken over from the bootloader", nr_reclaimed * PAGE_SIZE as u64 / 1024);
+}
+
+/// Gives the heap the frames of `range` in which no file lies that is still read; returns how many. Limine 8.2 keeps the
+/// kernel's own file, where crash reports find their symbols, in memory that it calls reclaimable.
+fn add_but_files(info: &BootInfo, range: FrameRange) -> u64 {
+    let (mut from, end) = (u64::from(range.start().number()), range.end_number());
+    let mut nr_added = 0;
+    while from < end {
+        let files = info.files().map(|bytes| frames_of(info, bytes)).filter(|file| file.end > from);
+        let file = files.min_by_key(|file| file.start).filter(|file| file.start < end).unwrap_or(end..end);
+        let nr_pages = file.start.saturating_sub(from) as u32;
+        if let Some(part) = FrameRange::new(Frame::new(from as u32), nr_pages)
+            // SAFETY: every CPU has left the bootloader's stacks, tables and code; its answers have been copied.
+            && unsafe { HEAP.frames().add(part) }.is_ok()
+        {
+            nr_added += u64::from(nr_pages);
+        }
+        from = file.end;
+    }
+    nr_added
+}
+
+/// Numbers of the frames that `bytes`, seen through the direct map, lie in.
+fn frames_of(info: &BootInfo, bytes: &[u8]) -> Range<u64> {
+    let start = (bytes.as_ptr() as usize).wrapping_sub(info.direct_map) as u64;
+    start / PAGE_SIZE as u64..(start + bytes.len() as u64).div_ceil(PAGE_SIZE as u64)
 }

@@ -139,7 +139,8 @@ impl<const N: usize> CrossCall<N> {
             if cpu_calls.is_serving.load(Ordering::Relaxed) {
                 return Err(CallError::Nested { cpu: me });
             }
-            let is_offline = |cpu: &CpuId| cpu.index() >= N || !self.cpus.remote(*cpu).has_joined.load(Ordering::Relaxed);
+            let is_offline =
+                |cpu: &CpuId| cpu.index() >= N || !self.cpus.remote(*cpu).has_joined.load(Ordering::Relaxed);
             let mut others = *targets;
             let call_self = others.remove(me);
             if let Some(cpu) = others.iter().find(is_offline) {

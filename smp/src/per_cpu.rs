@@ -82,6 +82,8 @@ mod tests {
         let values: PerCpu<u8, 2> = PerCpu::from_slots([CachePadded::new(1), CachePadded::new(2)]);
         let [first, second] = [0, 1].map(|i| values.remote(CpuId::new(i).unwrap()));
         assert_eq!((*first, *second), (1, 2));
-        assert!(core::ptr::from_ref(second).addr() - core::ptr::from_ref(first).addr() >= align_of::<CachePadded<u8>>());
+        assert!(
+            core::ptr::from_ref(second).addr() - core::ptr::from_ref(first).addr() >= align_of::<CachePadded<u8>>()
+        );
     }
 }

@@ -8,7 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use machine::{Cpu, Machine, NR_PAGES, PAGE_SIZE, pages};
 use smp::shootdown::{Mode, Presence};
-use smp::{Hardware, PageRange, Shootdown};
+use smp::{Barrier, CrossCall, Hardware, PageRange, Shootdown, WorkSlots};
+
+/// All four are statics of the kernel.
+static _STATICS: (Shootdown, CrossCall, WorkSlots, Barrier) =
+    (Shootdown::new(), CrossCall::new(), WorkSlots::new(), Barrier::new(8));
 
 fn initiate<const N: usize>(cpus: &[Cpu<N>; N], ranges: &[PageRange]) {
     let shootdown = &cpus[0].machine.shootdown;
@@ -51,7 +55,9 @@ fn up_to_the_threshold_pages_go_one_by_one_and_above_it_all_at_once() {
 
 #[test]
 fn the_threshold_can_be_tuned() {
-    for (threshold, nr_pages, singly) in [(0, 1, 0), (1, 1, 2), (1, 2, 0), (63, 63, 126), (1000, 63, 126), (1000, 64, 0)] {
+    for (threshold, nr_pages, singly) in
+        [(0, 1, 0), (1, 1, 2), (1, 2, 0), (63, 63, 126), (1000, 63, 126), (1000, 64, 0)]
+    {
         let machine = Machine::<2>::new();
         let cpus = machine.online_cpus();
         machine.shootdown.settings().set_full_flush_pages(threshold);
@@ -155,6 +161,20 @@ fn an_offline_cpu_is_neither_told_nor_waited_for_and_flushes_when_it_joins() {
         assert_eq!(machine.shootdown.seen(late.id), machine.shootdown.generation());
     }
     assert_eq!(machine.shootdown.online().to_string(), "0-2");
+}
+
+#[test]
+fn an_initiator_that_is_not_online_has_everything_flushed() {
+    let machine = Machine::<2>::new();
+    let [zero, one] = [0, 1].map(|index| machine.cpu(index));
+    machine.shootdown.join(&one);
+    assert!(one.read(3) && one.read(4));
+    zero.unmap(3);
+    let round = machine.shootdown.begin(&zero, [pages(3, 1)].into_iter());
+    one.window();
+    machine.shootdown.wait(&zero, round);
+    zero.reuse_frame_of(3);
+    assert!(!machine.tlb_holds(1, 3) && !machine.tlb_holds(1, 4));
 }
 
 #[test]

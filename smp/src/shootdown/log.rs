@@ -15,9 +15,10 @@
 //! turns, that is, a lock or one more shared read-modify-write for each round.
 //!
 //! The tag repeats after 2^28 generations. To mistake a word for another, 2^28 generations would have to pass between
-//! an initiator's announcement and its very next stores, while it has interrupts off and cannot acknowledge. None of
-//! those rounds could complete, so each of 512 CPUs would have to have begun half a million rounds without waiting for
-//! one.
+//! an initiator's announcement and its very next stores. It runs those with interrupts off and is waited for by every
+//! round meanwhile (one that is not waited for, since it is not online, asks for everything: a word without pages can
+//! be mistaken for nothing). So none of those rounds could complete, and each of 512 CPUs would have to have announced
+//! half a million generations without waiting for one.
 
 use super::page_range::{PAGE_SIZE, PageRange};
 use crate::mutant::{self, Mutant};

@@ -89,12 +89,7 @@ impl<const N: usize> Shootdown<N> {
     ///
     /// All with interrupts off: the log is silent between the announcement and its words, the argument about tags in
     /// `log` rests on this being short, and xAPIC sends are two writes.
-    fn start<H: Hardware>(
-        &self,
-        hw: &H,
-        nr_requests: u64,
-        requests: impl Iterator<Item = Option<PageRange>>,
-    ) -> Round {
+    fn start<H: Hardware>(&self, hw: &H, nr_requests: u64, requests: impl Iterator<Item = Option<PageRange>>) -> Round {
         hw.without_interrupts(|| {
             let me = hw.this_cpu();
             let counters = self.counters(me);
@@ -107,8 +102,10 @@ impl<const N: usize> Shootdown<N> {
             // Release: the cleared entries are visible to whoever reads this generation or a later one.
             let before = self.generation.fetch_add(nr_requests, Ordering::Release);
             let generation = before.wrapping_add(nr_requests);
+            // Only a CPU that is waited for may ask for less than everything: see `log`.
+            let is_waited_for = self.cpus.remote(me).presence(Ordering::Relaxed) == Presence::Running;
             for (i, request) in (1..=nr_requests).zip(requests) {
-                self.log.write(before.wrapping_add(i), request);
+                self.log.write(before.wrapping_add(i), request.filter(|_| is_waited_for));
             }
             if self.settings.drops_ipis() {
                 self.catch_up(hw, me, Catch::Announced);

@@ -14,8 +14,8 @@ pub(crate) mod mutants;
 pub(crate) mod storm;
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 
 use smp::sync::{AtomicUsize, Ordering, UnsafeCell, fence, unordered};
 use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, PageRange, Shootdown, WorkSlots};

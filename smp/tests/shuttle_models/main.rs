@@ -28,6 +28,7 @@ fn seed() -> u64 {
 fn explore(model: impl Fn(u64) + Send + Sync + 'static) {
     let config = || {
         let mut config = shuttle::Config::default();
+        config.silence_warnings = true;
         config.stack_size = 0x2_0000;
         config.max_steps = shuttle::MaxSteps::FailAfter(200_000);
         config

@@ -15,6 +15,7 @@
 
 pub mod icr;
 mod lvt;
+mod timer;
 mod x;
 mod x2;
 
@@ -25,6 +26,7 @@ pub use x2apic::lapic::{ErrorFlags, TimerDivide};
 
 use crate::cpu;
 use crate::msr;
+use crate::tsc::{CalibrationError, Frequency};
 use core::fmt;
 use icr::Command;
 
@@ -268,7 +270,16 @@ impl LocalApic {
     /// Ticks until the timer fires, 0 if it is not running. Never written while running, so it is a clock to calibrate.
     #[inline]
     pub fn timer_remaining(&self) -> u32 {
-        either!(self, apic => lvt::Registers::read(apic, lvt::Register::TimerCurrent))
+        either!(self, apic => apic.timer_remaining())
+    }
+
+    /// The timer's ticks per second before the divider, measured against the TSC. Takes some milliseconds, and leaves
+    /// the timer stopped.
+    ///
+    /// # Errors
+    /// As [`crate::tsc::calibrate`].
+    pub fn measure_timer_hz(&self, tsc: Frequency) -> Result<u64, CalibrationError> {
+        timer::measure_hz(self, tsc)
     }
 }
 

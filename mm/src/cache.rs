@@ -289,6 +289,11 @@ impl<M: Machine> Cache<M> {
         result
     }
 
+    /// Makes slabs until `nr_objects` are in them.
+    pub(crate) fn grow(&self, supply: &Supply<M>, nr_objects: usize) -> Result<()> {
+        self.slabs.grow(&supply.frames, nr_objects)
+    }
+
     /// Whether an object of `slab`, one of this cache's, starts at `object` and is out; without a lock, so it may miss a
     /// free that another CPU makes at this moment. That one is caught when the second round leaves the magazines.
     pub(crate) fn check_racy(&self, supply: &Supply<M>, slab: Frame, object: NonNull<u8>) -> Result<()> {

@@ -116,7 +116,7 @@ impl<M: Machine> Frames<M> {
     /// Where `frame` can be read and written.
     pub fn virt(&self, frame: Frame) -> NonNull<u8> {
         let addr = self.direct_map.load(Ordering::Relaxed) + frame.addr() as usize;
-        NonNull::new(addr as *mut u8).expect("the direct map does not begin at address 0")
+        NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).expect("the direct map does not begin at address 0")
     }
 
     /// The frame that direct-map address `addr` lies in; `None` outside the frames that are managed.

@@ -429,6 +429,16 @@ impl<M: Machine> Heap<M> {
         self.free_to(usize::from(cache.id), object)
     }
 
+    /// Makes sure that the next `nr_objects` allocations of `cache` find a slab: takes so many and puts them back, past
+    /// the magazines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; the cache has grown as far as memory went.
+    pub fn cache_grow(&self, cache: &CacheHandle, nr_objects: usize) -> Result<()> {
+        self.or_reclaim(|| self.caches[usize::from(cache.id)].grow(&self.supply, nr_objects))
+    }
+
     /// Gives back what `cache` holds without use, on every CPU.
     pub fn cache_reap(&self, cache: &CacheHandle) {
         self.reclaim();

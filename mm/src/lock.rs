@@ -12,7 +12,7 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering;
 
 use crate::machine::Machine;
-use crate::sync::{AtomicBool, AtomicU64, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicU64, UnsafeCell, open_order};
 
 /// A value that one CPU at a time may touch.
 pub struct Lock<T, M> {
@@ -63,10 +63,12 @@ impl<T, M: Machine> Lock<T, M> {
         let saved = M::irq_save();
         let mut nr_turns = 0;
         while self.locked.swap(true, Ordering::Acquire) {
-            // Wait on plain loads: only these leave the line shared.
-            while self.locked.load(Ordering::Relaxed) {
+            loop {
                 M::relax(nr_turns);
                 nr_turns = nr_turns.saturating_add(1);
+                if !self.looks_locked() {
+                    break;
+                }
             }
         }
         bump(&self.nr_acquired);
@@ -74,6 +76,12 @@ impl<T, M: Machine> Lock<T, M> {
             bump(&self.nr_contended);
         }
         Guard { lock: self, saved, not_send: PhantomData }
+    }
+
+    /// A wait is one of plain loads: only these leave the line shared. Not under loom, where a plain load may answer with
+    /// an old value for ever.
+    fn looks_locked(&self) -> bool {
+        cfg!(not(loom)) && self.locked.load(Ordering::Relaxed)
     }
 
     /// Times taken so far.
@@ -119,7 +127,7 @@ impl<T, M: Machine> DerefMut for Guard<'_, T, M> {
 
 impl<T, M: Machine> Drop for Guard<'_, T, M> {
     fn drop(&mut self) {
-        self.lock.locked.store(false, Ordering::Release);
+        self.lock.locked.store(false, open_order());
         // SAFETY: `saved` was made by `irq_save` in `lock`; guards are dropped in the reverse of their order.
         unsafe { M::irq_restore(self.saved) };
     }

@@ -137,6 +137,22 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
+    /// Makes slabs until `nr_objects` objects are in slabs.
+    pub(crate) fn grow(&self, frames: &Frames<M>, nr_objects: usize) -> Result<()> {
+        loop {
+            let geometry = {
+                let lists = self.lists.lock();
+                let nr_in = lists.counters.nr_objects - lists.counters.nr_out;
+                if nr_in >= nr_objects as u64 {
+                    return Ok(());
+                }
+                lists.geometry.expect("a cache has an object size before it grows")
+            };
+            let slab = self.make_slab(frames, geometry)?;
+            self.lists.lock().add_slab(frames.table(), slab);
+        }
+    }
+
     /// A new slab, in no list yet. Falls back to a single page when no longer run of frames is left.
     fn make_slab(&self, frames: &Frames<M>, geometry: Geometry) -> Result<Frame> {
         let make = |geometry: Geometry| {

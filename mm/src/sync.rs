@@ -24,3 +24,22 @@ impl<T> UnsafeCell<T> {
         self.0.with_mut(|value| value)
     }
 }
+
+/// The order in which a lock is opened: Release, so that the next holder sees what this one did. A mutant of the models
+/// weakens it, to show that they would notice.
+#[cfg(not(loom))]
+pub(crate) fn open_order() -> core::sync::atomic::Ordering {
+    core::sync::atomic::Ordering::Release
+}
+
+#[cfg(loom)]
+pub(crate) fn open_order() -> core::sync::atomic::Ordering {
+    use core::sync::atomic::Ordering;
+    if mutant::OPEN_RELAXED.load(Ordering::Relaxed) { Ordering::Relaxed } else { Ordering::Release }
+}
+
+#[cfg(loom)]
+pub(crate) mod mutant {
+    //! Which weakening is on. Plain core atomics: loom must not take the switch for part of the model.
+    pub(crate) static OPEN_RELAXED: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+}

@@ -287,6 +287,27 @@ fn depot_visits_are_at_most_one_per_magazine_on_the_boundary_pattern() {
     test.check_empty();
 }
 
+#[test]
+fn a_cache_that_was_grown_allocates_without_frames_until_it_is_reaped() {
+    let test = TestHeap::new(256);
+    let cache = test.heap.create_cache(Settings::new("grown", 100, 8)).expect("room for a cache");
+    test.heap.cache_grow(&cache, 500).expect("memory");
+    let (_, grown) = test.heap.caches().find(|(id, _)| *id == cache.id()).expect("live");
+    let nr_pages = grown.slab_counters().nr_pages;
+    assert!(grown.slab_counters().nr_objects >= 500);
+    let objects: Vec<_> = (0..400).map(|_| test.heap.cache_alloc(&cache).expect("grown")).collect();
+    assert_eq!(grown.slab_counters().nr_pages, nr_pages);
+    for object in objects {
+        // SAFETY: not used any more.
+        unsafe { test.heap.cache_free(&cache, object) }.expect("ours");
+    }
+    assert!(matches!(test.heap.cache_grow(&cache, 1 << 20), Err(Error::OutOfMemory { .. })));
+    test.heap.cache_reap(&cache);
+    assert_eq!(grown.slab_counters().nr_pages, 0);
+    test.heap.destroy_cache(cache).expect("nothing out");
+    test.check_empty();
+}
+
 static NR_BUILT: AtomicUsize = AtomicUsize::new(0);
 static NR_RUINED: AtomicUsize = AtomicUsize::new(0);
 
@@ -471,11 +492,11 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Reclaim),
         2 => (0..3_usize).prop_map(|cpu| Op::Cpu { cpu }),
     ];
-    proptest::collection::vec(op, 1..if cfg!(miri) { 30 } else { 400 })
+    proptest::collection::vec(op, 1..if cfg!(miri) { 30 } else { 250 })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 60 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 32 }, ..ProptestConfig::default() })]
 
     /// The model: which byte ranges are live, with which contents. Live ranges never overlap, keep their contents, and
     /// the account adds up after every step.

@@ -1,7 +1,7 @@
 //! Mutants: one deliberate mistake each, which the models must find.
 //!
 //! A model that passes proves little until it has been seen to fail. Each variant of [`Mutant`] names one mistake in
-//! the shipped source; the line that would make it asks [`is`], [`weaken`] or [`fence_unless`]. In the kernel and in
+//! the shipped source; the line that would make it asks `is`, `weaken` or `fence_unless`. In the kernel and in
 //! plain tests these are constant and vanish. Under loom and shuttle the environment variable `SMP_MUTANT` selects one,
 //! and `tests/mutants.rs` runs the models once for each and asserts that they fail. Public only for those tests.
 

@@ -90,6 +90,11 @@ fn counts(settings: &Settings) -> Result<bool, Error> {
     settings.modules = Settings::parse([&*format!("modules={}", kernel::DEMONSTRATION_MODULE)])?.modules;
     println!("\ncounts, by the kernel: {}", kernel::COUNTING);
     let report = Session::start(Launch::prepare(&settings, Console::Pipe)?, settings.timeout, true)?.finish();
+    let events = kernel::verdicts(&report.serial, "replay").iter().find_map(|v| v.value("events")?.parse::<u64>().ok());
+    if let (Some(events), Some(&visits)) = (events, kernel::depot_visits(&report.serial).first()) {
+        let one_in = events.checked_div(visits).map_or("none".into(), |n| format!("1 in {n}"));
+        println!("depot visits per operation of the replay: {visits} in {events}, {one_in}");
+    }
     Ok(report.end == crate::End::Success)
 }
 

@@ -60,7 +60,7 @@ impl Recording {
             event(1, Op::FreePages, 0, 0),
             event(3, Op::Free, 0, 0),
         ];
-        Self { cpus: 2, objects: 4, peak_live_bytes: 64 + 8192 + 1000, events }
+        Self { cpus: 2, objects: 4, peak_live_bytes: 8192 + 1000 + 192, events }
     }
 
     /// The bytes of the file.

@@ -99,6 +99,13 @@ pub(super) fn start_timer(apic: &impl Registers, vector: u8, count: u32, divide:
     apic.write(Register::TimerInitial, count);
 }
 
+/// Counts down and tells nobody.
+pub(super) fn start_masked_timer(apic: &impl Registers, count: u32, divide: TimerDivide) {
+    apic.write(Register::LvtTimer, MASKED);
+    apic.write(Register::TimerDivide, divide as u32);
+    apic.write(Register::TimerInitial, count);
+}
+
 pub(super) fn stop_timer(apic: &impl Registers) {
     apic.write(Register::LvtTimer, MASKED);
     apic.write(Register::TimerInitial, 0);

@@ -38,6 +38,10 @@ impl XApic {
         self.read(Register::Id) >> 24
     }
 
+    pub(super) fn timer_remaining(&self) -> u32 {
+        self.read(Register::TimerCurrent)
+    }
+
     pub(super) fn send(&self, command: Command, destination: u32) -> Result<u32, SendError> {
         let (high, low) = command.for_xapic(destination)?;
         let _guard = InterruptGuard::new();

@@ -4,6 +4,7 @@ use super::SendError;
 use super::icr::Command;
 use super::lvt::{Register, Registers};
 use crate::{cpu, irq, msr};
+use core::arch::asm;
 
 /// The first register's MSR (SDM vol. 3, "x2APIC Register Address Space").
 const FIRST_MSR: u32 = 0x800;
@@ -30,6 +31,26 @@ impl X2Apic {
     pub fn logical_id(&self) -> u32 {
         // SAFETY: the logical destination register exists in x2APIC mode, and reading it has no effect.
         unsafe { msr::read(FIRST_MSR + 0x0d) as u32 }
+    }
+
+    /// The RDMSR comes in the shadow of a load of SS, for QEMU's sake: with `-icount` it ends ("Bad icount read") when a
+    /// clock is read inside a translation block, as RDMSR of this register does, and the shadow ends the block.
+    pub(super) fn timer_remaining(&self) -> u32 {
+        let remaining;
+        // SAFETY: the mode is on, so the register exists, and reading it has no effect; SS gets the value it has.
+        unsafe {
+            asm!(
+                "mov {ss:x}, ss",
+                "mov ss, {ss:x}",
+                "rdmsr",
+                ss = out(reg) _,
+                in("ecx") FIRST_MSR + Register::TimerCurrent as u32,
+                out("eax") remaining,
+                out("edx") _,
+                options(nostack, preserves_flags),
+            );
+        }
+        remaining
     }
 
     #[inline]

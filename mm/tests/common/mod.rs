@@ -70,6 +70,7 @@ pub(crate) fn take_reports() -> Vec<Error> {
 /// A heap over `nr_pages` of memory, with this thread as CPU 0. Its memory is given back when it is dropped.
 pub(crate) struct TestHeap {
     pub(crate) heap: &'static Heap<Host>,
+    owner: *mut Heap<Host>,
     memory: NonNull<u8>,
     layout: Layout,
     banks: RefCell<Vec<NonNull<Bank>>>,
@@ -80,14 +81,16 @@ impl TestHeap {
         let layout = Layout::from_size_align(nr_pages * PAGE_SIZE, 1 << 16).expect("a sane size");
         // SAFETY: the layout has a size.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("the host has memory");
-        let heap: &'static Heap<Host> = Box::leak(new_heap());
+        let owner = Box::into_raw(new_heap());
+        // SAFETY: a heap of ours until the test heap is dropped.
+        let heap: &'static Heap<Host> = unsafe { &*owner };
         // The first page of the block is physical address 0, which is never handed out.
         let end = (nr_pages * PAGE_SIZE) as u64;
         let map = [Region { start: PAGE_SIZE as u64, end, kind: RegionKind::Usable }];
-        let this = Self { heap, memory, layout, banks: RefCell::new(Vec::new()) };
+        let this = Self { heap, owner, memory, layout, banks: RefCell::new(Vec::new()) };
         this.enter_cpu(0);
         // SAFETY: the block is ours, mapped where it says, and this is the first use.
-        unsafe { heap.frames().init(&map, &[], memory.addr().get()) }.expect("room for the metadata");
+        unsafe { heap.frames().init(&map, &[], memory.as_ptr().expose_provenance()) }.expect("room for the metadata");
         heap.init();
         this
     }
@@ -154,7 +157,7 @@ impl Drop for TestHeap {
         BANK.set(None);
         DRAIN.set(None);
         // SAFETY: made in `new` by Box; the tests' uses of it end before the test heap's.
-        drop(unsafe { Box::from_raw(std::ptr::from_ref(self.heap).cast_mut()) });
+        drop(unsafe { Box::from_raw(self.owner) });
         for bank in self.banks.borrow().iter() {
             // SAFETY: allocated in `enter_cpu` with this layout.
             unsafe { dealloc(bank.as_ptr().cast(), Layout::new::<Bank>()) };

@@ -26,6 +26,6 @@ fn by_limine(boot: Boot, settings: Settings) -> Outcome {
     let cpus = settings.cpus;
     let module = Settings::parse([&*format!("modules={}", kernel::DEMONSTRATION_MODULE)])?.modules;
     let cmd = format!("cpus; mem; replay {}; stress 20000; mem; quit", kernel::DEMONSTRATION_MODULE);
-    let run = Run::of(Settings { boot, cmd, modules: module, timeout: Duration::from_secs(90), ..settings })?;
+    let run = Run::of(Settings { boot, cmd, modules: module, timeout: Duration::from_secs(180), ..settings })?;
     all_up(&run, cpus)?.says("Limine")?.judges("replay", &[true])?.judges("stress", &[true])?.adds_up(2)?.passes()
 }

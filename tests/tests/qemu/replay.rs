@@ -2,6 +2,7 @@
 
 use crate::support::{Outcome, Passed, Run, Settings, Test, Typist, script};
 use std::path::PathBuf;
+use std::time::Duration;
 use tests::scratch::Scratch;
 use tests::settings::recording_dirs;
 use tests::trace::{Recording, damaged};
@@ -38,7 +39,9 @@ fn whole(name: &str, mem: &str, cpus: u32) -> Outcome {
         return Ok(Passed::Skipped(format!("{name} is not in tests/data or ../shared/traces")));
     };
     let script = script(cpus, &format!("replay {name}; mem; quit"));
-    let run = Run::of(Settings { mem: mem.into(), modules: vec![file], ..script })?;
+    // The CPUs of a recording wait for one another, which takes long on a host that is busy with other things.
+    let timeout = Duration::from_secs(240);
+    let run = Run::of(Settings { mem: mem.into(), modules: vec![file], timeout, ..script })?;
     run.ends(End::Success)?.judges("replay", &[true])?.adds_up(1)?.passes()
 }
 

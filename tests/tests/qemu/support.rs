@@ -9,7 +9,7 @@ use tests::session::{Report, Session, WaitError};
 use tests::{End, Error, kernel};
 
 /// How long any machine may run, unless a test says otherwise.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// One test.
 pub(crate) struct Test {

@@ -1,0 +1,144 @@
+//! loom models of the shipped lock and depot: every interleaving, every value that the memory model allows to be read.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p mm --release --lib models`. Interrupts are not part of these: a lock is held
+//! with interrupts off, so on one CPU nothing comes between.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+use std::alloc::{Layout, alloc, dealloc};
+use std::boxed::Box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+use loom::sync::Arc;
+use loom::thread;
+
+use crate::bank::Bank;
+use crate::depot::{Depot, Trade};
+use crate::error::{Error, Result};
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::magazine::Magazine;
+use crate::sync::mutant;
+
+/// The mutant switch is one static: models run one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+struct Model;
+
+// SAFETY: no bank is ever asked for.
+unsafe impl Machine for Model {
+    fn bank() -> &'static Bank {
+        unreachable!("the models have no magazines of CPUs")
+    }
+    fn irq_save() -> usize {
+        0
+    }
+    unsafe fn irq_restore(_saved: usize) {}
+    fn relax(_nr_turns: u32) {
+        thread::yield_now();
+    }
+    fn drain_other_cpus() {}
+    fn report(error: Error) {
+        panic!("{error}");
+    }
+    fn map_pages(_nr_pages: usize) -> Result<NonNull<u8>> {
+        Err(Error::OutOfMemory { bytes: 0 })
+    }
+    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
+        None
+    }
+    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
+        Err(Error::Foreign { addr: addr.addr().get() })
+    }
+}
+
+/// All schedules with up to three preemptions. A waiter's stale looks at a lock are many, hence the branches.
+fn model(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 100_000;
+    builder.check(body);
+}
+
+fn count_by_three() {
+    model(|| {
+        let lock = Arc::new(Lock::<u32, Model>::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                thread::spawn(move || *lock.lock() += 1)
+            })
+            .collect();
+        *lock.lock() += 1;
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(*lock.lock(), 3);
+    });
+}
+
+#[test]
+fn a_lock_lets_one_in_and_shows_it_what_the_last_one_did() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    count_by_three();
+}
+
+#[test]
+fn a_lock_that_is_opened_without_release_is_caught() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    mutant::OPEN_RELAXED.store(true, Ordering::Relaxed);
+    let caught = catch_unwind(AssertUnwindSafe(count_by_three));
+    mutant::OPEN_RELAXED.store(false, Ordering::Relaxed);
+    let panic = caught.expect_err("the model does not notice a lock without release");
+    let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+    assert!(text.contains("Causality violation"), "the model fails for another reason: {text}");
+}
+
+/// A magazine of two rounds, one of them in it: full enough for a depot.
+fn new_magazine(round: usize) -> NonNull<Magazine> {
+    // SAFETY: the layout has a size; the magazine is made in memory of its own size.
+    unsafe {
+        let mut magazine = Magazine::create(NonNull::new(alloc(layout())).expect("the host has memory"), 2);
+        magazine.as_mut().nr_rounds = 1;
+        Magazine::rounds(magazine).write(NonNull::new(core::ptr::without_provenance_mut(round)).expect("not null"));
+        magazine
+    }
+}
+
+fn layout() -> Layout {
+    Layout::from_size_align(Magazine::bytes(2), 16).expect("a valid layout")
+}
+
+/// Takes the only round out, and gives the memory back.
+fn consume(magazine: NonNull<Magazine>) -> usize {
+    // SAFETY: the caller owns the magazine, made by `new_magazine`.
+    unsafe {
+        let round = if magazine.as_ref().nr_rounds > 0 { Magazine::rounds(magazine).read().addr().get() } else { 0 };
+        dealloc(magazine.cast().as_ptr(), layout());
+        round
+    }
+}
+
+#[test]
+fn a_depot_hands_each_magazine_to_one_cpu() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    model(|| {
+        let depot: &'static Depot<Model> = Box::leak(Box::new(Depot::new()));
+        let give = move |round: usize| {
+            move || match depot.trade_full(new_magazine(round), 8) {
+                Trade::Stored => 0,
+                Trade::Empty(other) => panic!("an empty magazine {other:p} from nowhere"),
+                Trade::Refused(other) => consume(other),
+            }
+        };
+        let take = move || depot.trade_empty(None).map_or(0, consume);
+        let other = thread::spawn(move || give(16)() + take());
+        let mine = give(32)() + take();
+        let theirs = other.join().unwrap();
+        let left = core::iter::from_fn(|| depot.take_any()).map(consume).sum::<usize>();
+        assert_eq!(mine + theirs + left, 16 + 32, "{mine} and {theirs}, {left} left");
+        // SAFETY: leaked above, and the other thread has ended.
+        drop(unsafe { Box::from_raw(core::ptr::from_ref(depot).cast_mut()) });
+    });
+}

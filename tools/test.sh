@@ -34,20 +34,20 @@ totals() {
 failures() { totals | cut -d ' ' -f 2; }
 
 host() {
-    stage "mm and smp" cargo test --quiet -p mm -p smp
-    stage "pure parts of kernel and arch" cargo test --quiet -p kernel -p arch --lib
-    stage "loader and tools" cargo test --quiet -p loader -p tests --lib
+    stage "mm and smp" cargo test --no-fail-fast --quiet -p mm -p smp
+    stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib
+    stage "loader and tools" cargo test --no-fail-fast --quiet -p loader -p tests --lib
 }
 
 # A target folder of their own: a global flag would otherwise build everything else again.
 loom() {
     stage "loom" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/loom" \
-        cargo test --quiet --release -p smp --test loom_models
+        cargo test --no-fail-fast --quiet --release -p smp --test loom_models
 }
 
 shuttle() {
     stage "shuttle" env RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$target_dir/shuttle" \
-        cargo test --quiet --release -p smp --test shuttle
+        cargo test --no-fail-fast --quiet --release -p smp --test shuttle_models
 }
 
 miri() {
@@ -55,15 +55,15 @@ miri() {
         say "miri: left out, there is no nightly toolchain with it here (rustup toolchain add nightly -c miri)"
         return
     fi
-    stage "miri" env MIRIFLAGS="-Zmiri-disable-isolation" PROPTEST_CASES=4 cargo +nightly miri test -p mm -p smp
+    stage "miri" env MIRIFLAGS="-Zmiri-disable-isolation" PROPTEST_CASES=4 cargo +nightly miri test --no-fail-fast -p mm -p smp
 }
 
 qemu() {
     stage "build" tools/build.sh build --quiet
     [ "$broken" = 0 ] || return 0
-    [ -n "$1" ] || stage "machine code" cargo test --quiet -p tests --test disassembly
+    [ -n "$1" ] || stage "machine code" cargo test --no-fail-fast --quiet -p tests --test disassembly
     # shellcheck disable=SC2086 # no filter is no argument
-    stage "QEMU" cargo test --quiet -p tests --test qemu -- $1
+    stage "QEMU" cargo test --no-fail-fast --quiet -p tests --test qemu -- $1
 }
 
 [ $# -gt 0 ] || die "usage: test.sh host|models|loom|shuttle|miri|qemu [filter]"

@@ -9,10 +9,11 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::Ordering;
+// The counters are no part of the protocol: core's, under loom too.
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::machine::Machine;
-use crate::sync::{AtomicBool, AtomicU64, UnsafeCell, open_order};
+use crate::sync::{AtomicBool, UnsafeCell, open_order};
 
 /// A value that one CPU at a time may touch.
 pub struct Lock<T, M> {
@@ -62,7 +63,7 @@ impl<T, M: Machine> Lock<T, M> {
     pub fn lock(&self) -> Guard<'_, T, M> {
         let saved = M::irq_save();
         let mut nr_turns = 0;
-        while self.locked.swap(true, Ordering::Acquire) {
+        while self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             loop {
                 M::relax(nr_turns);
                 nr_turns = nr_turns.saturating_add(1);

@@ -3,10 +3,10 @@
 #[cfg(not(loom))]
 pub(crate) use core::cell::UnsafeCell;
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64};
+pub(crate) use core::sync::atomic::AtomicBool;
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64};
+pub(crate) use loom::sync::atomic::AtomicBool;
 
 /// loom's cell with the interface of core's, as far as [`crate::lock`] needs it.
 #[cfg(loom)]

@@ -9,11 +9,11 @@
 
 use crate::hardware::Hardware;
 
-/// Looks between two calls of `relax`. One in the models, where every look is a branch.
-const LOADS_PER_PAUSE: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 200 };
+/// Looks between two calls of `relax`. One in the models, where every look is a branch, and under Miri, which is slow.
+const LOADS_PER_PAUSE: u32 = if cfg!(any(loom, shuttle, miri)) { 1 } else { 200 };
 
 /// Calls of `relax` between two looks at the clock.
-const PAUSES_PER_CLOCK: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
+const PAUSES_PER_CLOCK: u32 = if cfg!(any(loom, shuttle, miri)) { 1 } else { 16 };
 
 /// The pace of one wait loop.
 #[derive(Debug, Default)]

@@ -18,8 +18,8 @@ fn a_storm_on_two_cpus_finds_nothing_stale() {
 #[test]
 fn a_storm_on_eight_cpus_finds_nothing_stale() {
     let sum = storm::run(&Machine::<8>::new(), 2, NR_STEPS);
-    println!("{sum:?}");
-    assert!(sum.shootdowns > 0 && sum.full_flushes > 0 && sum.pages_flushed > 0 && sum.coalesced > 0);
+    assert!(cfg!(miri) || sum.coalesced > 0, "{sum:?}");
+    assert!(sum.shootdowns > 0 && sum.full_flushes > 0 && sum.pages_flushed > 0, "{sum:?}");
 }
 
 #[test]

@@ -41,6 +41,18 @@ pub fn cpus_up(serial: &str) -> Option<u32> {
     })
 }
 
+/// The interrupt vector of a shootdown.
+pub const SHOOTDOWN_VECTOR: u8 = 0xf0;
+
+/// The shootdown interrupts that the answer to `cpus` says were sent: the sum of its column `ipis sent`.
+pub fn ipis_sent(serial: &str) -> Option<u64> {
+    let mut lines = serial.lines().skip_while(|line| !line.contains("ipis sent"));
+    lines.next()?;
+    let rows = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let rows = rows.take_while(|row| row.get(2).is_some_and(|state| *state == "Online"));
+    rows.map(|row| row.get(5)?.replace(',', "").parse::<u64>().ok()).sum()
+}
+
 /// How the kernel names the mode of its local APICs in the boot lines.
 pub fn apic_mode(x2apic: bool) -> &'static str {
     if x2apic { "(x2APIC)" } else { "(xAPIC)" }
@@ -163,6 +175,14 @@ mod tests {
         assert_eq!(cpus_up("  0  Online\r\n8 of 8 CPUs online\r\n"), Some(8));
         assert_eq!(cpus_up("7 of 8 CPUs online\r\n"), None);
         assert_eq!(cpus_up("cpus: 8 online\r\n"), None);
+    }
+
+    #[test]
+    fn interrupts_sent_are_added_up() {
+        let table = "cpu  apic id  state   interrupts  shootdowns  ipis sent  pages flushed  full flushes\r\n  \
+                     0  0  Online  1  130  1,257  128  3\r\n  1  1  Online  121  0  2  128  2\r\n2 of 2 CPUs online\r\n";
+        assert_eq!(ipis_sent(table), Some(1259));
+        assert_eq!(ipis_sent("2 of 2 CPUs online\r\n"), None);
     }
 
     #[test]

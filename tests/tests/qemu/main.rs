@@ -8,6 +8,7 @@ mod boot;
 mod console;
 mod fault;
 mod image;
+mod oracle;
 mod replay;
 mod shell;
 mod stress;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         console::tests(),
         replay::tests(),
         stress::tests(),
+        oracle::tests(),
         fault::tests(),
         image::tests(),
     ];

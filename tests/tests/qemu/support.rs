@@ -94,6 +94,11 @@ impl Run {
         &self.report.serial
     }
 
+    /// What QEMU itself said.
+    pub(crate) fn qemu_said(&self) -> &str {
+        &self.report.qemu_said
+    }
+
     /// The machine ended like this.
     pub(crate) fn ends(&self, end: End) -> Result<&Self, Failure> {
         self.check(self.report.end == end, || format!("the end \"{end}\", but it was \"{}\"", self.report.end))

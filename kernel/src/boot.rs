@@ -39,7 +39,7 @@ extern "C" fn first_cpu() -> ! {
     early_traps(); //                             from here on a fault prints instead of resetting
     let info = or_stop(BootInfo::take()); //      copies of all that the bootloader says
     let devices = devices::find(info); //         what ACPI says, read through the bootloader's mapping
-    or_stop(time::init(features, devices.pm_timer_port).map_err(|error| DebugAsDisplay(error)));
+    or_stop(time::init(features, devices.pm_timer_port).map_err(DebugAsDisplay));
     others::init_memory(info); //                 every usable frame into the bitmap; the heap works after this
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
     let apic = or_stop(find_apic(features).map_err(DebugAsDisplay)); // x2APIC or xAPIC, as we found it

@@ -66,7 +66,7 @@ pub fn init_memory(info: &BootInfo) {
     HEAP.add_cpu(CpuId::BOOT.index(), &per_cpu::this().bank);
     HEAP.init();
     MEMORY.call_once(|| BootMemory { nr_usable: initialised.nr_usable, nr_metadata: initialised.nr_metadata });
-    log!("memory: {} MiB usable", initialised.nr_usable * PAGE_SIZE as u64 >> 20);
+    log!("memory: {} MiB usable", (initialised.nr_usable * PAGE_SIZE as u64) >> 20);
 }
 
 /// A CPU that has been told to come.

@@ -225,10 +225,10 @@ unsafe fn take_out(range: VirtRange) -> Unmapped<'static, X86Format, DirectMapTa
 /// Nobody relies on a right that is taken away.
 pub unsafe fn protect(mapped: &Mapped, attributes: Attributes) -> Result<()> {
     // SAFETY: as promised by the caller.
-    match unsafe { space().tables.protect(mapped.range, attributes) }? {
-        Protected::Lowered(token) => token.spend(&shoot_down(&[Some(mapped.range)])),
-        // A right that was added needs no round: a CPU that remembers less faults, and finds more.
-        _ => {}
+    let change = unsafe { space().tables.protect(mapped.range, attributes) }?;
+    // A right that was added needs no round: a CPU that remembers less faults, and finds more.
+    if let Protected::Lowered(token) = change {
+        token.spend(&shoot_down(&[Some(mapped.range)]));
     }
     Ok(())
 }

@@ -199,7 +199,7 @@ impl Run {
     fn is_over(&self, number: usize, nr_done: u64) -> bool {
         /// Operations between two looks at the clock: reading it takes a global lock under emulation.
         const STRIDE: u64 = 64;
-        if number == 0 && nr_done % STRIDE == 0 {
+        if number == 0 && nr_done.is_multiple_of(STRIDE) {
             RUNNING[2].store(nr_done, Ordering::Relaxed);
             let is_late = self.deadline.is_some_and(|deadline| deadline.has_passed());
             if is_late || input::is_cancelled() || self.failures.count() > 0 {

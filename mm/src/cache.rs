@@ -86,7 +86,7 @@ impl Plan {
         let rounds = rounds_for(geometry.object_size);
         let magazine_bytes = rounds * geometry.object_size;
         let on_cpu = CPU_BYTES / magazine_bytes;
-        let rack = if on_cpu <= 2 { 0 } else { on_cpu - 2 };
+        let rack = on_cpu.saturating_sub(2);
         let depot = DEPOT_BYTES / magazine_bytes;
         Self {
             settings,

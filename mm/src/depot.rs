@@ -85,6 +85,12 @@ pub struct DepotCounters {
     pub nr_contended: u64,
 }
 
+impl<M: Machine> Default for Depot<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<M: Machine> Depot<M> {
     /// An empty depot.
     #[cfg(not(loom))]

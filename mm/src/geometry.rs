@@ -26,7 +26,7 @@ impl Geometry {
     ///
     /// `smallest_request` is the smallest size that is served from this cache, in bytes.
     pub const fn new(object_size: usize, smallest_request: usize) -> Self {
-        assert!(object_size >= 16 && object_size % 8 == 0 && object_size <= MAX_CLASS_SIZE);
+        assert!(object_size >= 16 && object_size.is_multiple_of(8) && object_size <= MAX_CLASS_SIZE);
         let mut best = 0;
         let mut best_used = 0;
         let mut nr_pages = 1;

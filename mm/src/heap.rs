@@ -297,7 +297,7 @@ impl<M: Machine> Heap<M> {
         let descriptor = self.frames().table().get(frame).ok_or(Error::Foreign { addr })?;
         match descriptor.kind() {
             Kind::Free | Kind::Cached => Err(Error::DoubleFree { addr }),
-            Kind::Large if addr % PAGE_SIZE == 0 => {
+            Kind::Large if addr.is_multiple_of(PAGE_SIZE) => {
                 descriptor.run_length().map(|nr_pages| nr_pages as usize).ok_or(Error::Foreign { addr })
             }
             _ => Err(Error::Foreign { addr }),

@@ -76,10 +76,10 @@ fn absurd_sizes_and_alignments_are_errors() {
     for shift in 12..63 {
         let size = 1_usize << shift;
         for size in [size, size - 1, size + 1, isize::MAX as usize - size] {
-            if let Ok(layout) = Layout::from_size_align(size, 1) {
-                if size > 255 * PAGE_SIZE {
-                    assert_eq!(test.heap.alloc(layout), Err(Error::OutOfMemory { bytes: size }));
-                }
+            if let Ok(layout) = Layout::from_size_align(size, 1)
+                && size > 255 * PAGE_SIZE
+            {
+                assert_eq!(test.heap.alloc(layout), Err(Error::OutOfMemory { bytes: size }));
             }
         }
         if let Ok(layout) = Layout::from_size_align(1, size)
@@ -137,7 +137,7 @@ fn free_by_pointer_alone_names_bad_addresses() {
     let object = test.heap.malloc(100).expect("memory");
     let large = test.heap.malloc(100_000).expect("memory");
     let addr = |object: NonNull<u8>| object.addr().get();
-    // SAFETY (of all frees here): the addresses are bad, or not used any more.
+    // SAFETY: the addresses are bad, or not used any more.
     unsafe {
         assert_eq!(test.heap.free(object.add(1)), Err(Error::Foreign { addr: addr(object) + 1 }), "misaligned");
         assert_eq!(test.heap.free(object.add(16)), Err(Error::Foreign { addr: addr(object) + 16 }), "interior");
@@ -192,6 +192,7 @@ fn a_free_to_the_wrong_cache_is_reported_and_dropped() {
 fn a_size_that_does_not_match_a_large_allocation_is_refused() {
     let test = TestHeap::new(512);
     let large = test.heap.alloc(layout(100_000, 8)).expect("memory");
+    // SAFETY: refused, as the layout is wrong.
     let result = unsafe { test.heap.dealloc(large, layout(50_000, 8)) };
     assert_eq!(result, Err(Error::WrongSize { addr: large.addr().get(), given: 50_000 }));
     // SAFETY: not used any more.
@@ -391,7 +392,7 @@ fn frames_freed_wrongly_are_errors_with_their_address() {
     let frames = test.heap.frames();
     let frame = frames.alloc(Kind::Owned).expect("memory");
     let addr = frame.addr() as usize;
-    // SAFETY (of all frees here): refused, or not used any more.
+    // SAFETY: refused, or not used any more.
     unsafe {
         assert_eq!(frames.free(frame, Kind::Mapped), Err(Error::Foreign { addr }));
         frames.free(frame, Kind::Owned).expect("ours");
@@ -402,6 +403,7 @@ fn frames_freed_wrongly_are_errors_with_their_address() {
     let run = frames.alloc_run(mm::frame_bitmap::RunRequest::pages(8), Kind::Owned).expect("memory");
     let part = mm::frame::FrameRange::new(run.start(), 4).expect("not empty");
     let inside = mm::frame::FrameRange::new(mm::frame::Frame::new(run.start().number() + 4), 4).expect("not empty");
+    // SAFETY: refused, or not used any more.
     unsafe {
         assert!(matches!(frames.free_run(part, Kind::Owned), Err(Error::WrongSize { .. })));
         assert!(matches!(frames.free_run(inside, Kind::Owned), Err(Error::WrongSize { .. })));

@@ -24,19 +24,28 @@ pub const COMMANDS: &[Command] = &[Command {
 /// Name, and what it does.
 pub const KINDS: [(&str, fn()); 12] = [
     ("panic", || panic!("asked for by `fault panic`")),
-    // SAFETY (of all accesses here): there is none; each is meant to fault.
-    ("read", || _ = unsafe { ptr::read_volatile(0x10 as *const u8) }),
-    ("write", || unsafe { ptr::write_volatile(0x10 as *mut u8, 1) }),
-    ("text", || unsafe { ptr::write_volatile(image::text().start as *mut u8, 1) }),
+    ("read", || read(0x10)),
+    ("write", || write(0x10)),
+    ("text", || write(image::text().start)),
     ("execute", execute_data),
     ("stack", || _ = overflow(0)),
     ("opcode", faults::undefined_opcode),
     ("divide", faults::divide_by_zero),
-    ("gp", || _ = unsafe { ptr::read_volatile(0x0123_4567_89ab_cdef as *const u8) }),
+    ("gp", || read(0x0123_4567_89ab_cdef)),
     ("double-free", double_free),
     ("alloc", || alloc::alloc::handle_alloc_error(core::alloc::Layout::new::<[u8; 64]>())),
     ("other-cpu", on_other_cpu),
 ];
+
+fn read(addr: usize) {
+    // SAFETY: not safe: nothing can be read there, which is the fault.
+    unsafe { ptr::read_volatile(addr as *const u8) };
+}
+
+fn write(addr: usize) {
+    // SAFETY: not safe: nothing can be written there, which is the fault.
+    unsafe { ptr::write_volatile(addr as *mut u8, 1) };
+}
 
 fn fault<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
     let kind = args.required("a kind of fault")?;

@@ -65,7 +65,7 @@ pub(super) fn run_of_frames(run: &Run, random: &mut SplitMix64) {
     };
     match HEAP.frames().alloc_run(request, Kind::Owned) {
         Ok(range) => {
-            let is_aligned = range.start().number() as usize % request.align_pages == 0;
+            let is_aligned = (range.start().number() as usize).is_multiple_of(request.align_pages);
             let is_below = request.below.is_none_or(|below| range.end_number() * PAGE_SIZE as u64 <= below);
             if !is_aligned || !is_below || range.nr_pages() as usize != request.nr_pages {
                 run.failures.add(Failure::Misplaced { addr: range.start().addr() as usize });

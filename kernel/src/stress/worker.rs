@@ -146,7 +146,7 @@ impl Progress {
         if nr_done % EXHAUST_EVERY == EXHAUST_FIRST {
             frames::exhaust(run);
         }
-        if nr_done % 64 == 0 && self.next.has_passed() {
+        if nr_done.is_multiple_of(64) && self.next.has_passed() {
             self.nr_seconds += 1;
             self.next = Deadline::after_ns(1_000_000_000);
             let nr_done = nr_done * run.plan.nr_workers;

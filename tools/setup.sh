@@ -95,26 +95,12 @@ setup_target() {
 # at_least VERSION WANTED: whether a version is not older than the one wanted.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
 
-# core and alloc from the distribution's Rust sources: those of this toolchain's version, or a compiler with its own.
+# core and alloc from Rust sources, where rustup cannot be reached.
 setup_sources() {
-    say "setup: building core and alloc from the distribution's Rust sources instead"
-    apt_update
-    version=$(rustc --version | awk '{print $2}')
+    say "setup: core and alloc will be built from Rust sources instead"
     needed=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
-    if [ "$(candidate rust-src | sed 's/[+~-].*//')" = "$version" ]; then
-        apt_install "the sources of core and alloc for rustc $version" rust-src
-        compiler=$(rustc --print sysroot)/bin/rustc
-        sources=/usr/src/rustc-$version
-    else
-        offered=$(candidate rustc-web)
-        at_least "${offered:-0}" "$needed" ||
-            die "the distribution offers ${offered:+rustc-web $offered but }no Rust $needed or newer with sources.
-       On Debian 12 it is in the security updates: add bookworm-security to apt's sources, then run this again.
-       Or let rustup reach its server once: rustup target add $target"
-        apt_install "a compiler together with the sources of its core and alloc" rustc-web rust-web-src
-        compiler=/usr/bin/rustc
-        sources=$("$compiler" --print sysroot)/lib/rustlib/src/rust
-    fi
+    sources=
+    find_sources || install_sources
     linker=$(find_linker)
     if [ -z "$linker" ]; then
         apt_install "the linker for the kernel" lld
@@ -123,6 +109,39 @@ setup_sources() {
     mkdir -p "$target_dir"
     printf 'STD_RUSTC=%s\nSTD_SOURCES=%s\nSTD_LINKER=%s\n' "$compiler" "$sources" "$linker" >"$toolchain_env"
     sources_installed || die "the Rust sources are not where they were expected: $sources"
+}
+
+# Looks for a compiler that is new enough for the workspace and has its sources with it: the toolchain's own, or the
+# distribution's. Sets $compiler and $sources.
+find_sources() {
+    for compiler in "$(rustc --print sysroot)/bin/rustc" /usr/bin/rustc; do
+        [ -x "$compiler" ] || continue
+        sources=$("$compiler" --print sysroot)/lib/rustlib/src/rust
+        if [ -f "$sources/library/core/Cargo.toml" ] &&
+            at_least "$("$compiler" --version | awk '{print $2}')" "$needed"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Installs sources: those of this toolchain's version, or a compiler together with its own.
+install_sources() {
+    apt_update
+    version=$(rustc --version | awk '{print $2}')
+    if [ "$(candidate rust-src | sed 's/[+~-].*//')" = "$version" ]; then
+        apt_install "the sources of core and alloc for rustc $version" rust-src
+        compiler=$(rustc --print sysroot)/bin/rustc
+        sources=/usr/src/rustc-$version
+        return
+    fi
+    offered=$(candidate rustc-web)
+    at_least "${offered:-0}" "$needed" ||
+        die "the distribution offers ${offered:+rustc-web $offered but }no Rust $needed or newer with sources.
+       On Debian 12 it is in the security updates: add bookworm-security to apt's sources, then run this again.
+       Or let rustup reach its server once: rustup target add $target"
+    apt_install "a compiler together with the sources of its core and alloc" rustc-web rust-web-src
+    find_sources || die "rustc-web and rust-web-src are installed, but their files are not where they belong"
 }
 
 find_linker() {

@@ -57,6 +57,23 @@ pub fn relax_and_serve() {
     CALLS.serve(&Cpu);
 }
 
+/// Waits until `is_due`, serving others meanwhile; false if `gives_up` first, which is asked now and then.
+///
+/// Polls by plain loads, and pauses seldom: under emulation a pause leaves the translated code, takes the lock that a
+/// halted CPU needs to wake up, and costs as much as fifty loads.
+pub fn wait_until(is_due: impl Fn() -> bool, gives_up: impl Fn() -> bool) -> bool {
+    const LOOKS: u32 = 200;
+    loop {
+        if (0..LOOKS).any(|_| is_due()) {
+            return true;
+        }
+        if gives_up() {
+            return false;
+        }
+        relax_and_serve();
+    }
+}
+
 // SAFETY: the bank lies in the CPU's own area, which its GS base names and nobody else's does; nothing in this kernel
 // moves from CPU to CPU; `irq_save` clears the interrupt flag.
 unsafe impl Machine for Cpu {

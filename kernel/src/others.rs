@@ -140,9 +140,7 @@ fn new_area(id: CpuId, apic_id: u32) -> Result<&'static PerCpu> {
 fn wait_for(started: &[Started]) -> usize {
     let deadline = Deadline::after_ns(PATIENCE_NS);
     let is_pending = |one: &&Started| one.area.state() == State::Starting;
-    while started.iter().any(|one| is_pending(&one)) && !deadline.has_passed() {
-        machine::relax_and_serve();
-    }
+    machine::wait_until(|| !started.iter().any(|one| is_pending(&one)), || deadline.has_passed());
     let mut nr_failed = 0;
     for late in started.iter().filter(is_pending) {
         // Revoked, it can only park. If it has claimed its start already it is on its way: a moment more for that one.
@@ -152,10 +150,8 @@ fn wait_for(started: &[Started]) -> usize {
             log!("cpus: cpu {} (APIC id {}) did not come", late.area.cpu, late.area.apic_id());
         } else {
             let deadline = Deadline::after_ns(PATIENCE_NS);
-            while late.area.state() == State::Starting {
-                assert!(!deadline.has_passed(), "cpu {} left the bootloader and never came", late.area.cpu);
-                machine::relax_and_serve();
-            }
+            let has_come = machine::wait_until(|| late.area.state() != State::Starting, || deadline.has_passed());
+            assert!(has_come, "cpu {} left the bootloader and never came", late.area.cpu);
         }
     }
     nr_failed

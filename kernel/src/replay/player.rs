@@ -21,9 +21,6 @@ use crate::machine::{self, HEAP};
 use crate::time::Deadline;
 use crate::{input, time};
 
-/// Plain looks at the turn between two pauses: a pause costs an emulator far more than a load.
-const LOOKS: u32 = 200;
-
 /// What went wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Failure {
@@ -103,17 +100,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until `is_due`; false if the replay is over first.
     fn wait_until(&self, is_due: impl Fn() -> bool) -> bool {
-        let mut nr_looks = 0;
-        while !is_due() {
-            nr_looks += 1;
-            if nr_looks % LOOKS == 0 {
-                if self.is_over.load(Ordering::Acquire) {
-                    return false;
-                }
-                machine::relax_and_serve();
-            }
-        }
-        true
+        machine::wait_until(is_due, || self.is_over.load(Ordering::Acquire))
     }
 
     /// Counts the bytes of the event whose turn it is.

@@ -22,6 +22,11 @@
 
 #![cfg_attr(not(test), no_std)]
 
+/// The crate's README, whose example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // Under loom the crate is its lock and what needs one to be modelled; a static heap cannot be made of loom's atomics.
 #[cfg(not(loom))]
 pub mod account;

@@ -41,8 +41,10 @@ host() {
 
 # A target folder of their own: a global flag would otherwise build everything else again.
 loom() {
-    stage "loom" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/loom" \
+    stage "loom: smp" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/loom" \
         cargo test --no-fail-fast --quiet --release -p smp --test loom_models
+    stage "loom: mm" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/loom" \
+        cargo test --no-fail-fast --quiet --release -p mm --lib models
 }
 
 shuttle() {

@@ -142,7 +142,9 @@ impl fmt::Display for Prompt {
 }
 
 fn interact(mut status: Status) -> ! {
-    let mut editor = alloc::boxed::Box::new(Editor::new(80));
+    // A static: on the stack, or on its way into a box, its 9 KiB would be most of what a command has left.
+    static EDITOR: SpinMutex<Editor> = SpinMutex::new(Editor::new(80));
+    let mut editor = EDITOR.lock();
     let mut out = console::write_bytes;
     editor.start(prompt(status).as_str(), &mut out);
     loop {

@@ -4,8 +4,8 @@ use mm::error::Result;
 
 use crate::space::{self, Attributes};
 
-/// Pages of a CPU's main stack.
-const MAIN_PAGES: usize = 8;
+/// Pages of a CPU's main stack: a stress worker below the shell takes a third of it.
+const MAIN_PAGES: usize = 16;
 /// Pages of a stack that the CPU switches to for a double fault, an NMI or a machine check: a whole crash report.
 const TRAP_PAGES: usize = 3;
 

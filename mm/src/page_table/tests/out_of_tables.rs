@@ -4,6 +4,7 @@ use super::*;
 
 /// Fails the n-th table allocation, for every n until all succeed.
 #[test]
+#[cfg_attr(miri, ignore)]
 fn running_out_of_tables_leaves_every_leaf_as_it_was() {
     let machine = Machine::new(16);
     // Across a boundary of every level: two tables each of L3, L2 and L1, at the middle of the upper half.

@@ -119,6 +119,7 @@ impl Account {
 impl<M: Machine> Heap<M> {
     /// Counts every frame.
     pub fn account(&self) -> Account {
+        let _exclusive = self.exclude_others();
         let frames = self.frames();
         let mut account = Account { nr_managed: frames.nr_managed(), nr_free: frames.nr_free(), ..Account::default() };
         account.nr_cached = self.page_counters().nr_frames;

@@ -125,19 +125,21 @@ impl<'a> Arena<'a> {
         }
         let out_of_memory = Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) };
         let with_guard = nr_pages.checked_add(1).ok_or(out_of_memory)?;
-        while self.reach < self.nr_pages() && self.nr_used() + with_guard.min(self.nr_pages()) > self.reach / 2 {
-            self.reach = (self.reach * 2).min(self.nr_pages());
+        // Kept only on success: a request that can never fit must not spread later ranges over the whole arena.
+        let mut reach = self.reach;
+        while reach < self.nr_pages() && self.nr_used() + with_guard.min(self.nr_pages()) > reach / 2 {
+            reach = (reach * 2).min(self.nr_pages());
         }
         let page = loop {
-            let ahead = self.free.find_run(with_guard, align_pages, self.next..self.reach, Direction::Upwards);
-            let found =
-                ahead.or_else(|| self.free.find_run(with_guard, align_pages, 0..self.reach, Direction::Upwards));
+            let ahead = self.free.find_run(with_guard, align_pages, self.next..reach, Direction::Upwards);
+            let found = ahead.or_else(|| self.free.find_run(with_guard, align_pages, 0..reach, Direction::Upwards));
             match found {
                 Some(page) => break page,
-                None if self.reach == self.nr_pages() => return Err(out_of_memory),
-                None => self.reach = (self.reach * 2).min(self.nr_pages()),
+                None if reach == self.nr_pages() => return Err(out_of_memory),
+                None => reach = (reach * 2).min(self.nr_pages()),
             }
         };
+        self.reach = reach;
         self.free.clear_range(page..page + with_guard);
         self.starts.set(page);
         self.next = page + with_guard;

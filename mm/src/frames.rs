@@ -211,12 +211,16 @@ impl<M: Machine> Frames<M> {
         Ok(())
     }
 
+    /// Puts frames into the bitmap, under one lock. A bad one is the error, and the others are put all the same: they
+    /// have left the magazine.
     fn put_batch(&self, batch: &[Frame]) -> Result<()> {
         self.with_bitmap(|bitmap| {
             for &frame in batch {
                 self.table.of(frame).set_head(Kind::Free, 0);
             }
-            bitmap.put_batch(batch)
+            bitmap
+                .put_batch(batch)
+                .or_else(|_| batch.iter().map(|&frame| bitmap.put_one(frame)).fold(Ok(()), Result::and))
         })
     }
 

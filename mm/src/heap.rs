@@ -28,7 +28,6 @@ use crate::frame::{Frame, FrameRange};
 use crate::frame_bitmap::RunRequest;
 use crate::frame_table::Kind;
 use crate::frames::Frames;
-use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::size_class::{self, NR_CLASSES};
 use crate::supply::Supply;
@@ -41,13 +40,11 @@ pub struct Heap<M> {
     supply: Supply<M>,
     /// Size classes first, then those that callers made.
     caches: [Cache<M>; MAX_CACHES],
-    /// Held while a cache is opened or closed.
-    opening: Lock<(), M>,
     banks: [AtomicPtr<Bank>; MAX_CPUS],
     /// Bank of the CPU that reclaims, or null.
     reclaimer: AtomicPtr<Bank>,
-    /// Reclaims so far.
-    nr_reclaims: AtomicU64,
+    /// Reclaims begun so far.
+    nr_reclaims_begun: AtomicU64,
 }
 
 impl<M: Machine> Heap<M> {
@@ -62,16 +59,14 @@ impl<M: Machine> Heap<M> {
         Self {
             supply: Supply::new(),
             caches,
-            opening: Lock::new(()),
             banks: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS],
             reclaimer: AtomicPtr::new(ptr::null_mut()),
-            nr_reclaims: AtomicU64::new(0),
+            nr_reclaims_begun: AtomicU64::new(0),
         }
     }
 
     /// Opens the size classes. Once, before the first allocation; the frames are initialised.
     pub fn init(&self) {
-        let _opening = self.opening.lock();
         for class in 0..NR_CLASSES {
             let size = size_class::size(class);
             // Up to 128 bytes every granule of 8 has its own class; above, the class serves from the one below on.
@@ -104,7 +99,7 @@ impl<M: Machine> Heap<M> {
         &self.supply
     }
 
-    /// The live caches, with their ids.
+    /// The live caches, with their ids. Not to be kept while a cache of a caller's own is destroyed.
     pub fn caches(&self) -> impl Iterator<Item = (u16, &Cache<M>)> {
         (0..).zip(&self.caches).filter(|(_, cache)| cache.is_live())
     }

@@ -1,6 +1,6 @@
 //! Caches of callers' own: made, grown, reaped, unmade.
 //!
-//! Lock order: `opening` is above all others, and not held while other CPUs are waited for.
+//! A cache is opened and closed while nobody reclaims or counts: both walk over all caches.
 
 use core::ptr::NonNull;
 
@@ -32,7 +32,7 @@ impl<M: Machine> Heap<M> {
     /// [`Error::BadRequest`] for a size or alignment that slabs cannot have; [`Error::OutOfMemory`] if
     /// [`MAX_CACHES`] caches exist.
     pub fn create_cache(&self, settings: Settings) -> Result<CacheHandle> {
-        let _opening = self.opening.lock();
+        let _exclusive = self.exclude_others();
         let id = (NR_CLASSES..MAX_CACHES)
             .find(|&id| !self.caches[id].is_live())
             .ok_or(Error::OutOfMemory { bytes: size_of::<Cache<M>>() })?;
@@ -74,10 +74,9 @@ impl<M: Machine> Heap<M> {
         self.or_reclaim(|| self.caches[usize::from(cache.id)].grow(&self.supply, nr_objects))
     }
 
-    /// Gives back what `cache` holds without use, on every CPU.
-    pub fn cache_reap(&self, cache: &CacheHandle) {
+    /// Gives back what the caches hold without use, this one among them, on every CPU.
+    pub fn cache_reap(&self, _cache: &CacheHandle) {
         self.reclaim();
-        self.caches[usize::from(cache.id)].reap(&self.supply);
     }
 
     /// Unmakes a cache of which no object is out.
@@ -87,14 +86,16 @@ impl<M: Machine> Heap<M> {
     /// The handle again, and [`Error::Busy`] with the number of objects that are still out.
     pub fn destroy_cache(&self, handle: CacheHandle) -> core::result::Result<(), (CacheHandle, Error)> {
         let cache = &self.caches[usize::from(handle.id)];
-        self.reclaim();
-        let _opening = self.opening.lock();
-        match cache.slab_counters().nr_out {
-            0 => {
-                cache.close();
-                Ok(())
-            }
-            nr_out => Err((handle, Error::Busy { nr_objects: nr_out as usize })),
+        let exclusive = self.exclude_others();
+        if let Some(exclusive) = &exclusive {
+            self.reclaim_alone(exclusive);
         }
+        // Objects that are out keep slabs; so does a magazine that an interrupt found busy. A cache that goes leaves none.
+        let slabs = cache.slab_counters();
+        if slabs.nr_slabs > 0 {
+            return Err((handle, Error::Busy { nr_objects: slabs.nr_out as usize }));
+        }
+        cache.close();
+        Ok(())
     }
 }

@@ -3,19 +3,55 @@
 //! One CPU reclaims at a time; the others wait, serving its requests, and then find memory or do not.
 
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::Heap;
+use crate::bank::Bank;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 
+/// Having this means: no other CPU reclaims, opens or closes a cache, or counts.
+pub(crate) struct Exclusive<'a> {
+    reclaimer: &'a AtomicPtr<Bank>,
+}
+
+impl Drop for Exclusive<'_> {
+    fn drop(&mut self) {
+        self.reclaimer.store(ptr::null_mut(), Ordering::Release);
+    }
+}
+
 impl<M: Machine> Heap<M> {
+    /// Waits until nobody else reclaims. `None` if an interrupt landed on this CPU's own reclaim: it cannot wait for what
+    /// it interrupted.
+    pub(crate) fn exclude_others(&self) -> Option<Exclusive<'_>> {
+        let me = ptr::from_ref(M::bank()).cast_mut();
+        let mut nr_turns = 0;
+        while let Err(holder) =
+            self.reclaimer.compare_exchange(ptr::null_mut(), me, Ordering::Acquire, Ordering::Relaxed)
+        {
+            if holder == me {
+                return None;
+            }
+            M::relax(nr_turns);
+            nr_turns = nr_turns.saturating_add(1);
+        }
+        Some(Exclusive { reclaimer: &self.reclaimer })
+    }
+
     /// Tries, and when memory is out reclaims and tries again.
     pub(super) fn or_reclaim<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
-        let before = self.nr_reclaims.load(Ordering::Acquire);
         match attempt() {
             Err(Error::OutOfMemory { .. }) => {
-                self.reclaim_since(before);
+                // One that somebody begins from here on serves us too.
+                let nr_begun = self.nr_reclaims_begun.load(Ordering::Acquire);
+                let exclusive = self.exclude_others();
+                if let Some(exclusive) = &exclusive
+                    && self.nr_reclaims_begun.load(Ordering::Acquire) == nr_begun
+                {
+                    self.reclaim_alone(exclusive);
+                }
+                drop(exclusive);
                 attempt()
             }
             other => other,
@@ -34,39 +70,25 @@ impl<M: Machine> Heap<M> {
     ///
     /// Context: any but an NMI; no lock of this crate held. Waits for the other CPUs.
     pub fn reclaim(&self) {
-        self.reclaim_since(self.nr_reclaims.load(Ordering::Acquire));
+        if let Some(exclusive) = self.exclude_others() {
+            self.reclaim_alone(&exclusive);
+        }
     }
 
-    /// Reclaims, unless somebody has since `before` reclaims were counted.
-    fn reclaim_since(&self, before: u64) {
-        let me = ptr::from_ref(M::bank()).cast_mut();
-        let mut nr_turns = 0;
-        while let Err(holder) =
-            self.reclaimer.compare_exchange(ptr::null_mut(), me, Ordering::Acquire, Ordering::Relaxed)
-        {
-            if holder == me {
-                // An interrupt landed on the reclaimer: it cannot wait for what it interrupted.
-                return;
-            }
-            M::relax(nr_turns);
-            nr_turns = nr_turns.saturating_add(1);
+    pub(super) fn reclaim_alone(&self, _exclusive: &Exclusive<'_>) {
+        self.nr_reclaims_begun.fetch_add(1, Ordering::AcqRel);
+        self.drain_this_cpu();
+        M::drain_other_cpus();
+        for (_, cache) in self.caches() {
+            cache.reap(&self.supply);
         }
-        if self.nr_reclaims.load(Ordering::Acquire) == before {
-            self.drain_this_cpu();
-            M::drain_other_cpus();
-            for (_, cache) in self.caches() {
-                cache.reap(&self.supply);
-            }
-            self.supply.reap();
-            // What the reaping put into this CPU's page magazine.
-            self.supply.frames.drain_this_cpu();
-            self.nr_reclaims.fetch_add(1, Ordering::Release);
-        }
-        self.reclaimer.store(ptr::null_mut(), Ordering::Release);
+        self.supply.reap();
+        // What the reaping put into this CPU's page magazine.
+        self.supply.frames.drain_this_cpu();
     }
 
     /// Reclaims so far.
     pub fn nr_reclaims(&self) -> u64 {
-        self.nr_reclaims.load(Ordering::Relaxed)
+        self.nr_reclaims_begun.load(Ordering::Relaxed)
     }
 }

@@ -87,8 +87,8 @@ fn join_this_cpu(stacks: &Stacks) {
     assert!(apic.id() == me.apic_id(), "cpu {} has APIC id {}, not {}", me.cpu, apic.id(), me.apic_id());
     check_parity(me);
     HEAP.add_cpu(me.cpu.index(), &me.bank);
+    CALLS.join(&Cpu); //                          before the next: who is online can be called
     SHOOTDOWNS.join(&Cpu); //                     publish, then flush everything once
-    CALLS.join(&Cpu);
     WORK.open(&Cpu);
     me.set_state(State::Online);
 }

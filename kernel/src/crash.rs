@@ -59,7 +59,8 @@ pub fn on_nmi(frame: &TrapFrame) {
         me.set_state(State::Stopped);
         irq::halt_forever();
     }
-    if !me.was_asked.swap(false, Ordering::AcqRel) {
+    // As many NMIs as there are askers, and several may come as one: whoever asks says so first, and takes it back last.
+    if me.nr_askers.load(Ordering::Acquire) == 0 {
         exception(frame);
     }
 }
@@ -69,7 +70,7 @@ pub fn report_late(report: &LateReport) {
     println!("watchdog: {report}");
     let Some(late) = per_cpu::of(report.first_late) else { return };
     late.seen_rip.store(0, Ordering::Relaxed);
-    late.was_asked.store(true, Ordering::Release);
+    late.nr_askers.fetch_add(1, Ordering::AcqRel);
     let sent = machine::apic().map(|apic| apic.send_nmi(late.apic_id()));
     for _ in 0..MAX_TURNS {
         if late.seen_rip.load(Ordering::Acquire) != 0 {
@@ -78,8 +79,12 @@ pub fn report_late(report: &LateReport) {
         core::hint::spin_loop();
     }
     match late.seen_rip.load(Ordering::Acquire) {
+        // It stays asked: the NMI may come yet.
         0 => println!("watchdog: cpu {} does not take an NMI either ({sent:?})", late.cpu),
-        rip => println!("watchdog: cpu {} is at {}", late.cpu, Place(rip)),
+        rip => {
+            late.nr_askers.fetch_sub(1, Ordering::AcqRel);
+            println!("watchdog: cpu {} is at {}", late.cpu, Place(rip));
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod baseline;
 mod boot;
 mod bootinfo;
 mod console;

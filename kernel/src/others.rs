@@ -1,9 +1,10 @@
 //! The other CPUs: memory for each, the signal to start, and the wait for them. And memory before that, and after.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use arch::entry::{self, ApStart};
 use limine::mp::Cpu as MpCpu;
@@ -40,6 +41,14 @@ pub struct BootMemory {
     pub nr_usable: u64,
     /// Of these, the frame bitmap and the frame table.
     pub nr_metadata: u64,
+}
+
+/// CPUs that the bootloader lists and this kernel does not use.
+static NR_LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// CPUs that the bootloader lists and this kernel does not use, for want of memory or of room.
+pub fn nr_left_out() -> usize {
+    NR_LEFT_OUT.load(Ordering::Relaxed)
 }
 
 static MEMORY: Once<BootMemory> = Once::new();
@@ -80,6 +89,11 @@ pub fn start(info: &BootInfo) {
     let (listed, first_apic_id) = info.cpus().unwrap_or((&[], per_cpu::this().apic_id()));
     let mut started: Vec<Started> = Vec::new();
     let mut nr_parked = 0;
+    if started.try_reserve(listed.len()).is_err() {
+        log!("cpus: no memory for a list of {} CPUs; going on with this one", listed.len());
+        NR_LEFT_OUT.store(listed.len() - 1, Ordering::Relaxed);
+        return;
+    }
     for cpu in listed.iter().filter(|cpu| cpu.lapic_id != first_apic_id) {
         if started.iter().any(|other| other.area.apic_id() == cpu.lapic_id) {
             log!("cpus: APIC id {} is listed twice; the second entry is left parked", cpu.lapic_id);
@@ -100,6 +114,7 @@ pub fn start(info: &BootInfo) {
     if nr_parked > 0 {
         log!("cpus: {nr_parked} more than the {} that this kernel can use stay parked", smp::MAX_CPUS);
     }
+    NR_LEFT_OUT.store(listed.len().saturating_sub(started.len() + 1), Ordering::Relaxed);
     let nr_failed = wait_for(&started);
     if nr_failed == 0 && started.len() + 1 == listed.len().max(1) && is_complete(listed) {
         machine::allow_broadcast();
@@ -108,12 +123,14 @@ pub fn start(info: &BootInfo) {
 }
 
 fn start_one(id: CpuId, cpu: &'static MpCpu) -> Result<Started> {
-    let stacks: &'static Stacks = Box::leak(Box::new(Stacks::new()?));
+    let stacks: &'static Stacks = keep(Stacks::new()?)?;
     let area = new_area(id, cpu.lapic_id)?;
-    let gs_base = per_cpu::publish(area);
+    let gs_base = core::ptr::from_ref(area) as usize;
     let argument = core::ptr::from_ref(stacks).cast_mut().cast();
-    let start = Box::leak(Box::new(ApStart::new(stacks.main.top, space::root(), gs_base, boot::other_cpu, argument)));
-    cpu.extra.store(core::ptr::from_ref(start) as u64, core::sync::atomic::Ordering::Release);
+    let start = keep(ApStart::new(stacks.main.top, space::root(), gs_base, boot::other_cpu, argument))?;
+    // Nothing can fail any more: the others may know of it.
+    per_cpu::publish(area);
+    cpu.extra.store(core::ptr::from_ref(start) as u64, Ordering::Release);
     // SAFETY: only the argument's type differs, and both are one pointer to the MP information.
     let goto = unsafe {
         core::mem::transmute::<unsafe extern "C" fn(*const ()) -> !, unsafe extern "C" fn(&MpCpu) -> !>(
@@ -122,6 +139,16 @@ fn start_one(id: CpuId, cpu: &'static MpCpu) -> Result<Started> {
     };
     cpu.goto_address.write(goto);
     Ok(Started { area, start })
+}
+
+/// Puts `value` where it stays for good.
+fn keep<T>(value: T) -> Result<&'static T> {
+    let place: NonNull<T> = HEAP.alloc(Layout::new::<T>())?.cast();
+    // SAFETY: fresh memory of the right layout, never freed.
+    unsafe {
+        place.write(value);
+        Ok(place.as_ref())
+    }
 }
 
 /// Frames for a CPU's area, for good.

@@ -8,7 +8,7 @@
 //! distance from it. Nothing migrates a thread of execution from CPU to CPU in this kernel.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arch::gs;
 use mm::bank::Bank;
@@ -44,8 +44,8 @@ pub struct PerCpu {
     pub seen_rip: AtomicU64,
     /// Frame pointer at that point.
     pub seen_rbp: AtomicU64,
-    /// Somebody wants to know where it is, by an NMI that is no crash.
-    pub was_asked: AtomicBool,
+    /// CPUs that want to know where it is, by an NMI that is no crash.
+    pub nr_askers: AtomicU32,
     /// Bounds of its stack, for backtraces; 0 until it has one of its own.
     pub stack_bottom: AtomicU64,
     /// One past the end of its stack.
@@ -68,7 +68,7 @@ impl PerCpu {
             state: AtomicU8::new(State::Starting as u8),
             seen_rip: AtomicU64::new(0),
             seen_rbp: AtomicU64::new(0),
-            was_asked: AtomicBool::new(false),
+            nr_askers: AtomicU32::new(0),
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
             nr_interrupts: AtomicU64::new(0),
@@ -120,12 +120,11 @@ pub fn init_first_cpu(apic_id: u32) {
     unsafe { gs::set_base(ptr::from_ref(&FIRST) as usize) };
 }
 
-/// Makes an area known to the others, and completes its first word. Returns the GS base for its CPU.
-pub fn publish(area: &'static PerCpu) -> usize {
+/// Makes an area known to the others, and completes its first word. Its address is the GS base of its CPU.
+pub fn publish(area: &'static PerCpu) {
     let address = ptr::from_ref(area).cast_mut();
     area.this.store(address, Ordering::Relaxed);
     AREAS[area.cpu.index()].store(address, Ordering::Release);
-    address as usize
 }
 
 /// This CPU's area.

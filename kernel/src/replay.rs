@@ -21,10 +21,11 @@ use kernel::figures::{Bytes, Count, Percent};
 use kernel::trace::Trace;
 use mm::frame::PAGE_SIZE;
 
+use crate::baseline::Baseline;
 use crate::bootinfo::{self, Module};
 use crate::console::println;
 use crate::machine::HEAP;
-use crate::shell::{self, Command, Status};
+use crate::shell::{Command, Status};
 use crate::{time, workers};
 
 use player::Stage;
@@ -94,9 +95,10 @@ fn play(module: &Module) -> Result<Status, score::Refusal> {
         Bytes(score.needed_bytes)
     );
     let stage = Stage::new(&score)?;
+    let Some(baseline) = Baseline::take() else { return Err(score::Refusal::Memory) };
     let before = Traffic::so_far();
     let start_ns = time::now_ns();
-    workers::run(nr_players, &|player| player::play(&stage, player));
+    workers::run(nr_players, &|player| player::play(&stage, player), || player::watch(&stage));
     let elapsed_ns = time::now_ns() - start_ns;
     let traffic = Traffic::so_far().since(before);
     let end = stage.end();
@@ -124,18 +126,21 @@ fn play(module: &Module) -> Result<Status, score::Refusal> {
     );
     let is_whole = end.nr_events == summary.nr_events && end.nr_lost == 0 && end.failure.is_none();
     let is_same_peak = end.peak_live_bytes == trace.header().peak_live_bytes;
-    let adds_up = shell::mem_adds_up();
-    let is_pass = is_whole && is_same_peak && adds_up;
+    // The allocator's own word: objects live and frames in use are what they were, and every frame is accounted for.
+    let difference = baseline.compare();
+    let is_pass = is_whole && is_same_peak && difference.is_none();
     println!(
-        "replay: {} {name} objects={} events={} peak_live_bytes={} frames_at_peak={} lost={}{}",
+        "replay: {} {name} objects={} events={} peak_live_bytes={} frames_at_peak={} lost={}",
         if is_pass { "PASS" } else { "FAIL" },
         summary.nr_objects,
         end.nr_events,
         end.peak_live_bytes,
         end.frames_at_peak,
-        end.nr_lost,
-        if adds_up { "" } else { ": memory does not add up" }
+        end.nr_lost
     );
+    if let Some(difference) = difference {
+        println!("replay: {difference}");
+    }
     if let Some(failure) = end.failure {
         println!("replay: {failure}");
     }

@@ -82,6 +82,9 @@ pub fn run() -> ! {
         for command in words::commands(script) {
             println!("{}{command}", prompt(status));
             status = execute(command);
+            if input::is_cancelled() {
+                break;
+            }
         }
     }
     interact(status)
@@ -93,6 +96,7 @@ const OPTIONS: [&str; 1] = ["chaos"];
 fn report_unknown_options() {
     for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
         println!("bandolier: the option `{option}` on the command line means nothing here");
+        *WORST.lock() = Status::Usage;
     }
     match bootinfo::get().cmdline().get("chaos") {
         None => {}
@@ -100,7 +104,10 @@ fn report_unknown_options() {
             println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
             crate::machine::SHOOTDOWNS.settings().set_drop_ipis(true);
         }
-        Some(other) => println!("bandolier: chaos={other} is not known; there is: drop-ipi"),
+        Some(other) => {
+            println!("bandolier: chaos={other} is not known; there is: drop-ipi");
+            *WORST.lock() = Status::Usage;
+        }
     }
 }
 
@@ -155,6 +162,9 @@ fn interact(mut status: Status) -> ! {
                 let mut last = None;
                 for command in words::commands(line) {
                     last = Some(execute(command));
+                    if input::is_cancelled() {
+                        break;
+                    }
                 }
                 last.unwrap_or(status)
             }

@@ -21,7 +21,7 @@ use core::ptr::NonNull;
 
 use mm::arena::{Arena, VirtRange};
 use mm::error::{Error, Result};
-use mm::frame::PAGE_SIZE;
+use mm::frame::{Frame, PAGE_SIZE};
 use mm::frame_table::Kind;
 use mm::lock::Lock;
 use mm::page_table::{Level, PageTable, Protected, ShootdownDone, Unmapped};
@@ -36,6 +36,7 @@ use format::{DirectMapTables, X86Format};
 pub use mm::page_table::Attributes;
 
 type Tables = PageTable<X86Format, DirectMapTables>;
+type Token = Unmapped<'static, X86Format, DirectMapTables>;
 
 /// Ranges that one round of interrupts can take out together.
 pub const MAX_BATCH: usize = 64;
@@ -102,10 +103,12 @@ fn shoot_down(ranges: &[Option<VirtRange>]) -> Done<'_> {
 ///
 /// [`Error::OutOfMemory`] for want of frames or of addresses, [`Error::BadRequest`] for no pages; nothing is mapped then.
 pub fn map(nr_pages: usize, attributes: Attributes) -> Result<Mapped> {
-    map_filled(nr_pages, attributes, |_, page| {
-        // SAFETY: the page is a frame of ours, seen through the direct map.
-        unsafe { page.write_bytes(0, PAGE_SIZE) };
-    })
+    map_filled(nr_pages, attributes, zero)
+}
+
+fn zero(_addr: usize, page: NonNull<u8>) {
+    // SAFETY: the caller's page is a frame that nobody else uses, seen through the direct map.
+    unsafe { page.write_bytes(0, PAGE_SIZE) };
 }
 
 /// Maps `nr_pages` pages, each filled by `fill` before anybody can see it. `fill` gets the address that the page will
@@ -115,10 +118,20 @@ pub fn map(nr_pages: usize, attributes: Attributes) -> Result<Mapped> {
 ///
 /// As [`map`].
 pub fn map_filled(nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, NonNull<u8>)) -> Result<Mapped> {
+    map_as(Kind::Mapped, nr_pages, attributes, fill)
+}
+
+/// As [`map_filled`], with frames that are accounted for as `kind`.
+fn map_as(kind: Kind, nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, NonNull<u8>)) -> Result<Mapped> {
     let space = space();
+    // What cannot be had at all must not take everybody's frames on the way to finding out.
+    if nr_pages as u64 > HEAP.frames().nr_free() + HEAP.page_counters().nr_frames {
+        return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
+    }
     let range = space.arena.lock().alloc(nr_pages, 1)?;
-    let result = space.tables.reserve_tables(range).and_then(|()| {
-        let frames = FrameChain::alloc(nr_pages, Kind::Mapped)?;
+    // The frames first: page tables stay for good, so they are made for a mapping that will be.
+    let result = FrameChain::alloc(nr_pages, kind).and_then(|frames| {
+        space.tables.reserve_tables(range)?;
         let filled = (0..).zip(frames).map(|(page, frame)| {
             fill(range.start() + page * PAGE_SIZE, HEAP.frames().virt(frame));
             frame
@@ -188,25 +201,36 @@ pub unsafe fn unmap_batch(batch: impl IntoIterator<Item = Mapped>) {
         }
         let done = shoot_down(&ranges);
         for token in tokens.into_iter().flatten() {
-            let range = token.range();
-            token.release(&done, |extent| {
-                let run = extent.frames().unwrap_or_else(|| panic!("{extent:x?} is no memory of ours"));
-                for frame in run.iter() {
-                    // SAFETY: no page table names the frame, and no CPU remembers that one did.
-                    if let Err(error) = unsafe { HEAP.frames().free(frame, Kind::Mapped) } {
-                        panic!("a frame of {range:x?} cannot be freed: {error}");
-                    }
-                }
-            });
-            give_back(range);
+            release(token, &done);
         }
     }
+}
+
+/// Frees the frames of a range that is out of every TLB, and its addresses.
+fn release(token: Token, done: &Done<'_>) {
+    let range = token.range();
+    token.release(done, |extent| {
+        let run = extent.frames().unwrap_or_else(|| panic!("{extent:x?} is no memory of ours"));
+        for frame in run.iter() {
+            let kind = kind_of(frame);
+            // SAFETY: no page table names the frame, and no CPU remembers that one did.
+            if let Err(error) = unsafe { HEAP.frames().free(frame, kind) } {
+                panic!("a frame of {range:x?} cannot be freed: {error}");
+            }
+        }
+    });
+    give_back(range);
+}
+
+/// What a mapped frame is accounted for as.
+fn kind_of(frame: Frame) -> Kind {
+    HEAP.frames().table().get(frame).map_or(Kind::Free, |descriptor| descriptor.kind())
 }
 
 /// # Safety
 ///
 /// Nobody uses the range any more, and it is the caller's.
-unsafe fn take_out(range: VirtRange) -> Unmapped<'static, X86Format, DirectMapTables> {
+unsafe fn take_out(range: VirtRange) -> Token {
     // SAFETY: as promised by the caller.
     match unsafe { space().tables.unmap(range) } {
         Ok(token) => token,
@@ -226,9 +250,11 @@ unsafe fn take_out(range: VirtRange) -> Unmapped<'static, X86Format, DirectMapTa
 pub unsafe fn protect(mapped: &Mapped, attributes: Attributes) -> Result<()> {
     // SAFETY: as promised by the caller.
     let change = unsafe { space().tables.protect(mapped.range, attributes) }?;
-    // A right that was added needs no round: a CPU that remembers less faults, and finds more.
-    if let Protected::Lowered(token) = change {
-        token.spend(&shoot_down(&[Some(mapped.range)]));
+    match change {
+        Protected::Unchanged => {}
+        // A CPU that remembers less than there is would fault, and the handler of faults does not look twice.
+        Protected::Raised => _ = shoot_down(&[Some(mapped.range)]),
+        Protected::Lowered(token) => token.spend(&shoot_down(&[Some(mapped.range)])),
     }
     Ok(())
 }
@@ -242,13 +268,16 @@ pub fn alloc_pages(nr_pages: usize) -> Result<NonNull<u8>> {
     if SPACE.get().is_none() {
         return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
     }
-    let range = map(nr_pages, Attributes::READ_WRITE)?.leak();
+    let range = map_as(Kind::Large, nr_pages, Attributes::READ_WRITE, zero)?.leak();
     Ok(NonNull::new(range.start() as *mut u8).expect("the dynamic area does not begin at address 0"))
 }
 
-/// Length of the range that starts at `addr`.
+/// Length of the heap's range that starts at `addr`; `None` for the ranges of others, stacks and devices among them.
 pub fn pages_at(addr: usize) -> Option<usize> {
-    SPACE.get()?.arena.lock().size_of(addr)
+    let space = SPACE.get()?;
+    let nr_pages = space.arena.lock().size_of(addr)?;
+    let frame = Frame::containing(space.tables.translate(addr)?.phys)?;
+    (kind_of(frame) == Kind::Large).then_some(nr_pages)
 }
 
 /// Unmaps the range that starts at `addr`, from [`alloc_pages`].
@@ -261,9 +290,18 @@ pub fn pages_at(addr: usize) -> Option<usize> {
 ///
 /// Nobody uses the range any more.
 pub unsafe fn free_pages(addr: usize) -> Result<()> {
-    let range = pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
-    // SAFETY: as promised by the caller.
-    unsafe { unmap(Mapped { range }) };
+    /// One at a time, so that a second free of the same range finds it gone.
+    static FREEING: Lock<(), Cpu> = Lock::new(());
+    let token = {
+        let _freeing = FREEING.lock();
+        let range =
+            pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
+        // Out of sight of `pages_at` from here on: the entries are quarantined.
+        // SAFETY: as promised by the caller.
+        unsafe { take_out(range) }
+    };
+    let ranges = [Some(token.range())];
+    release(token, &shoot_down(&ranges));
     Ok(())
 }
 

@@ -10,7 +10,7 @@
 //! | [`blocks`] | objects: random sizes, patterns written and verified, handed to other CPUs, bursts, resizing |
 //! | [`frames`] | frames: single, in runs, aligned, zeroed; and all of them, until none is left |
 //! | [`pages`] | mapped pages that all CPUs read: the stale-TLB detector; rights that are taken away |
-//! | [`verdict`] | failures, and the comparison of memory before and after |
+//! | [`verdict`] | what must not happen, and the first time it did |
 
 mod blocks;
 mod frames;
@@ -25,13 +25,14 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kernel::args::{ArgError, Args, Budget};
 use kernel::figures::Count;
 
+use crate::baseline::Baseline;
 use crate::console::println;
 use crate::shell::{Command, Status};
 use crate::time::{self, Deadline};
 use crate::{input, workers};
 
 use pages::Published;
-use verdict::{Baseline, Failures};
+use verdict::Failures;
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -145,8 +146,8 @@ fn run(plan: Plan, deadline: Option<Deadline>) -> Status {
         counts: Counts::default(),
     });
     let start_ns = time::now_ns();
-    set_running(plan);
-    workers::run(plan.nr_workers as usize, &|number| worker::work(&run, number));
+    set_running(Plan { nr_ops_each: 0, ..plan });
+    workers::run(plan.nr_workers as usize, &|number| worker::work(&run, number), || _ = run.is_over(0, 0));
     run.exchange.empty(&run);
     set_running(Plan { nr_workers: 0, ..plan });
     let elapsed_ns = time::now_ns() - start_ns;
@@ -175,7 +176,9 @@ fn report(run: Run, baseline: Baseline, elapsed_ns: u64) -> Status {
         Count(nr_exhaustions.into_inner()),
         Count(nr_refused.into_inner()),
     );
-    let what = format_args!("seed={} ops={nr_ops} cpus={} ms={}", plan.seed, plan.nr_workers, elapsed_ns / 1_000_000);
+    let stopped = if input::is_cancelled() { " stopped" } else { "" };
+    let elapsed_ms = elapsed_ns / 1_000_000;
+    let what = format_args!("seed={} ops={nr_ops} cpus={} ms={elapsed_ms}{stopped}", plan.seed, plan.nr_workers);
     let is_pass = match (failures.first(), difference) {
         (None, None) => {
             println!("stress: PASS {what}");
@@ -200,7 +203,7 @@ impl Run {
         /// Operations between two looks at the clock: reading it takes a global lock under emulation.
         const STRIDE: u64 = 64;
         if number == 0 && nr_done.is_multiple_of(STRIDE) {
-            RUNNING[2].store(nr_done, Ordering::Relaxed);
+            RUNNING[2].fetch_max(nr_done + STRIDE, Ordering::Relaxed);
             let is_late = self.deadline.is_some_and(|deadline| deadline.has_passed());
             if is_late || input::is_cancelled() || self.failures.count() > 0 {
                 self.is_over.store(true, Ordering::Relaxed);

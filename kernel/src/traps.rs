@@ -11,6 +11,8 @@ use crate::{crash, input, per_cpu};
 
 /// The console has input.
 pub const SERIAL: u8 = 0x40;
+/// One past the legacy controllers' vectors.
+const LEGACY_END: u8 = vectors::FIRST_LEGACY + 16;
 /// The local APIC's timer.
 pub const TIMER: u8 = 0x41;
 /// Another CPU has announced a shootdown.
@@ -29,7 +31,8 @@ pub fn handle(frame: &mut TrapFrame) {
         vectors::NMI => crash::on_nmi(frame),
         vectors::PAGE_FAULT | vectors::GENERAL_PROTECTION | vectors::STACK_SEGMENT if probe::fixup(frame) => {}
         vector if vector < vectors::FIRST_INTERRUPT => crash::exception(frame),
-        vectors::SPURIOUS => {}
+        // What the local APIC or the masked legacy controllers deliver when an interrupt went away too late. No EOI.
+        vectors::SPURIOUS | vectors::FIRST_LEGACY..LEGACY_END => {}
         vector => interrupt(vector),
     }
 }

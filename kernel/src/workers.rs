@@ -19,8 +19,9 @@ pub fn online() -> impl Iterator<Item = CpuId> {
 }
 
 /// Calls `work(i)` for i from 0 to `nr_workers`, each on a CPU of its own, and returns when all have returned. Number 0
-/// runs here. Fewer CPUs than asked for are an error of the caller.
-pub fn run(nr_workers: usize, work: &(dyn Fn(usize) + Sync)) {
+/// runs here; when it has returned, `watch` is called after each interrupt of this CPU until the others have, too.
+/// Fewer CPUs than asked for are an error of the caller.
+pub fn run(nr_workers: usize, work: &(dyn Fn(usize) + Sync), watch: impl Fn()) {
     let mut number_of = [usize::MAX; MAX_CPUS];
     for (number, cpu) in online().take(nr_workers).enumerate() {
         number_of[cpu.index()] = number;
@@ -36,6 +37,7 @@ pub fn run(nr_workers: usize, work: &(dyn Fn(usize) + Sync)) {
         // Halt while the others finish; each that does wakes this CPU.
         while !scope.running().is_empty() {
             crate::idle::wait_unless(|| scope.running().is_empty());
+            watch();
         }
     });
     assert!(irq::are_enabled(), "interrupts stayed off");

@@ -17,9 +17,9 @@ use spin::Once;
 use super::object::{self, Corrupt};
 use super::score::{Refusal, Score, try_vec};
 use crate::console::println;
+use crate::input;
 use crate::machine::{self, HEAP};
 use crate::time::Deadline;
-use crate::{input, time};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug)]
@@ -182,12 +182,20 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Stops the replay if somebody typed Ctrl-C.
+pub(super) fn watch(stage: &Stage<'_>) {
+    if input::is_cancelled() {
+        stage.fail(Failure::Stopped);
+    }
+}
+
 /// Plays the stream of `player` to its end.
 pub(super) fn play(stage: &Stage<'_>, player: usize) {
     /// Events between two looks at the clock and the keyboard.
     const STRIDE: usize = 256;
     let stream = stage.score.plan.player(player);
     let mut second = Deadline::after_ns(1_000_000_000);
+    let mut nr_seconds = 0;
     let mut nr_played = 0;
     for &index in stream {
         if !stage.play(index) {
@@ -195,12 +203,11 @@ pub(super) fn play(stage: &Stage<'_>, player: usize) {
         }
         nr_played += 1;
         if player == 0 && nr_played % STRIDE == 0 {
-            if input::is_cancelled() {
-                stage.fail(Failure::Stopped);
-            }
+            watch(stage);
             if second.has_passed() {
                 second = Deadline::after_ns(1_000_000_000);
-                println!("replay: {} s, event {}", time::now_ns() / 1_000_000_000, Count(index.into()));
+                nr_seconds += 1;
+                println!("replay: {nr_seconds} s, event {}", Count(index.into()));
             }
         }
     }

@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     Plan(PlanError),
     /// There is no memory for the tables that playing takes.
     Tables { nr_bytes: usize },
+    /// Memory does not add up before the first event.
+    Memory,
     /// Its objects do not fit.
     TooLarge { needed: u64, available: u64 },
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Refusal {
             Self::Damaged(damaged) => write!(f, "the recording is damaged: {damaged}"),
             Self::Plan(error) => write!(f, "{error}"),
             Self::Tables { nr_bytes } => write!(f, "too little memory: its tables need {}", Bytes(*nr_bytes as u64)),
+            Self::Memory => f.write_str("memory does not add up before the start; `mem` says why"),
             Self::TooLarge { needed, available } => {
                 write!(f, "too little memory: it needs about {}, there is {}", Bytes(*needed), Bytes(*available))
             }

@@ -7,6 +7,7 @@ use kernel::table::{self, Align};
 use super::{Command, Out, Status};
 use crate::console::println;
 use crate::machine::SHOOTDOWNS;
+use crate::others;
 use crate::per_cpu::{self, State};
 
 /// The commands of this module.
@@ -46,7 +47,7 @@ fn cpus<'a>(args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>>
         }
     });
     let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
-    let nr_known = per_cpu::all().count();
+    let nr_known = per_cpu::all().count() + others::nr_left_out();
     println!("{nr_online} of {nr_known} CPUs online");
     Ok(if printed.is_ok() && nr_online == nr_known { Status::Ok } else { Status::Failed })
 }

@@ -50,9 +50,12 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
 fn writes_for(nr_pages: usize, is_batch: bool) -> Option<u64> {
     let mut ranges = Vec::new();
     ranges.try_reserve(nr_pages).ok()?;
-    for _ in 0..nr_pages {
-        ranges.push(space::map(1, Attributes::READ_WRITE).ok()?);
+    while ranges.len() < nr_pages
+        && let Ok(range) = space::map(1, Attributes::READ_WRITE)
+    {
+        ranges.push(range);
     }
+    let is_complete = ranges.len() == nr_pages;
     let counters = SHOOTDOWNS.counters(per_cpu::this().cpu);
     let before = counters.values().ipis_sent;
     // SAFETY: the ranges are ours, and nobody else knows of them.
@@ -63,7 +66,7 @@ fn writes_for(nr_pages: usize, is_batch: bool) -> Option<u64> {
             ranges.into_iter().for_each(|range| space::unmap(range));
         }
     }
-    Some(counters.values().ipis_sent - before)
+    is_complete.then(|| counters.values().ipis_sent - before)
 }
 
 /// Runs `body` while every other CPU is kept from halting.

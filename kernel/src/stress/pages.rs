@@ -14,6 +14,7 @@
 //!
 //! Called by: [`super::worker`]. No lock is held here.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::vec::Vec;
@@ -45,6 +46,11 @@ fn stamp(number: u64, page_addr: usize) -> u64 {
 fn read_stamp(word: u64, addr: usize) -> Option<(u64, bool)> {
     let number = word & ((1 << NUMBER_BITS) - 1);
     (word >> (PAGE_BITS + NUMBER_BITS) == MAGIC).then(|| (number, stamp(number, addr) == word))
+}
+
+/// Whether stamp `number` is older than `least`: by distance, as stamps have few bits and wrap.
+fn is_older(number: u64, least: u64) -> bool {
+    number.wrapping_sub(least) & (1 << (NUMBER_BITS - 1)) != 0
 }
 
 /// What each worker lets the others look at.
@@ -82,7 +88,8 @@ pub(super) struct Ranges {
 
 impl Ranges {
     pub(super) fn new(owner: usize) -> Self {
-        Self { owner, mapped: Vec::new() }
+        // All the room at once: later another worker may have taken all memory.
+        Self { owner, mapped: Vec::with_capacity(NR_RANGES) }
     }
 
     /// Maps a range of 1 to 4 pages and lets the others see it; at the limit, or now and then, unmaps some or all.
@@ -91,9 +98,8 @@ impl Ranges {
             let nr_kept = random.below(self.mapped.len() as u64) as usize;
             return self.unmap_down_to(run, nr_kept);
         }
-        let number = run.published.next_number();
         let nr_pages = random.within(&(1..=4)) as usize;
-        let Some(mapped) = map_stamped(number, nr_pages) else { return Counts::add(&run.counts.nr_refused, 1) };
+        let Some((mapped, number)) = map_stamped(run, nr_pages) else { return Counts::add(&run.counts.nr_refused, 1) };
         // One's own TLB must not remember an earlier page at this address either.
         check(run, per_cpu::this().cpu, mapped.start(), number, true);
         let slot = &run.published.slots[self.owner];
@@ -122,14 +128,20 @@ impl Ranges {
     }
 }
 
-fn map_stamped(number: u64, nr_pages: usize) -> Option<Mapped> {
+/// Maps pages full of stamps of one new number. It is drawn when the addresses are taken and not before: whoever had
+/// them earlier has retired a smaller one.
+fn map_stamped(run: &Run, nr_pages: usize) -> Option<(Mapped, u64)> {
+    let drawn = Cell::new(None);
     let fill = |addr: usize, page: core::ptr::NonNull<u8>| {
+        let number = drawn.get().unwrap_or_else(|| run.published.next_number());
+        drawn.set(Some(number));
         for i in 0..PAGE_SIZE / 8 {
             // SAFETY: the page is a frame of ours, not yet mapped, seen through the direct map.
             unsafe { page.cast::<u64>().add(i).write_volatile(stamp(number, addr)) };
         }
     };
-    space::map_filled(nr_pages, Attributes::READ_WRITE, fill).ok()
+    let mapped = space::map_filled(nr_pages, Attributes::READ_WRITE, fill).ok()?;
+    Some((mapped, drawn.get()?))
 }
 
 /// Looks at a page that some worker has published.
@@ -143,6 +155,10 @@ pub(super) fn probe_one(run: &Run, random: &mut SplitMix64) {
     }
     Counts::add(&run.counts.nr_probes, 1);
     let retired = slot.retired.load(Ordering::Acquire);
+    // What is retired may belong to an address that was published since.
+    if slot.addr.load(Ordering::Acquire) != addr {
+        return;
+    }
     check(run, per_cpu::this().cpu, addr, retired + 1, false);
 }
 
@@ -152,7 +168,7 @@ fn check(run: &Run, cpu: CpuId, addr: usize, least: u64, is_mapped: bool) {
     match probe::read_u64(addr).map(|word| (word, read_stamp(word, addr))) {
         None if is_mapped => run.failures.add(Failure::Unreadable { cpu, addr }),
         None => {}
-        Some((found, Some((number, is_own)))) if !is_own || number < least => {
+        Some((found, Some((number, is_own)))) if !is_own || is_older(number, least) => {
             run.failures.add(Failure::Stale { cpu, addr, found, retired: least.saturating_sub(1) });
         }
         // Not a stamp: the address has been given to somebody who is not part of this run.
@@ -166,8 +182,7 @@ fn check(run: &Run, cpu: CpuId, addr: usize, least: u64, is_mapped: bool) {
 /// The detector at its sharpest: every other CPU reads a page, so that its TLB holds it; then the page loses a right,
 /// and is unmapped; after each, every other CPU looks again.
 pub(super) fn witness(run: &Run) {
-    let number = run.published.next_number();
-    let Some(mapped) = map_stamped(number, 1) else { return Counts::add(&run.counts.nr_refused, 1) };
+    let Some((mapped, number)) = map_stamped(run, 1) else { return Counts::add(&run.counts.nr_refused, 1) };
     let addr = mapped.start();
     let others = others(run);
     call(run, &others, &|cpu| check(run, cpu, addr, number, true));

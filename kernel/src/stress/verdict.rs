@@ -1,16 +1,11 @@
-//! What went wrong, and whether memory is as it was.
+//! What must not happen, and the first time it did.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kernel::figures::Count;
 use mm::error::Error;
-use mm::frame_table::Kind;
 use smp::CpuId;
 use spin::Once;
-
-use crate::machine::HEAP;
-use crate::shell;
 
 /// Something that must not happen.
 #[derive(Clone, Copy, Debug)]
@@ -55,17 +50,21 @@ impl fmt::Display for Failure {
 
 /// The failures of a run: how many, and the first.
 pub(super) struct Failures {
+    is_claimed: AtomicBool,
     first: Once<Failure>,
     count: AtomicU64,
 }
 
 impl Failures {
     pub(super) fn new() -> Self {
-        Self { first: Once::new(), count: AtomicU64::new(0) }
+        Self { is_claimed: AtomicBool::new(false), first: Once::new(), count: AtomicU64::new(0) }
     }
 
     pub(super) fn add(&self, failure: Failure) {
-        self.first.call_once(|| failure);
+        // Claimed first: a failure that is found in a cross-call may have interrupted this very function.
+        if !self.is_claimed.swap(true, Ordering::AcqRel) {
+            self.first.call_once(|| failure);
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -75,69 +74,5 @@ impl Failures {
 
     pub(super) fn first(&self) -> Option<&Failure> {
         self.first.get()
-    }
-}
-
-/// Memory before a run.
-pub(super) struct Baseline {
-    used: [i64; Kind::COUNT],
-    nr_live: u64,
-    nr_managed: u64,
-}
-
-/// Memory that a run did not leave as it found it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Difference {
-    /// The account does not add up.
-    Account,
-    /// Objects that nobody freed, or that were freed twice.
-    Objects { before: u64, after: u64 },
-    /// Frames in use.
-    Frames { kind: usize, before: i64, after: i64 },
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Account => f.write_str("memory does not add up after the run; `mem` says why"),
-            Self::Objects { before, after } => {
-                write!(f, "{} objects were live before the run, {} after", Count(before), Count(after))
-            }
-            Self::Frames { kind, before, after } => {
-                write!(f, "{before} frames of kind {kind} before the run, {after} after")
-            }
-        }
-    }
-}
-
-impl Baseline {
-    /// Counts, after a reclaim; `None` if the counts do not agree.
-    pub(super) fn take() -> Option<Self> {
-        HEAP.reclaim();
-        if !shell::mem_adds_up() {
-            return None;
-        }
-        let account = HEAP.account();
-        let nr_live = HEAP.caches().map(|(id, _)| HEAP.cache_account(id).nr_live).sum();
-        Some(Self { used: account.by_kind, nr_live, nr_managed: account.nr_managed })
-    }
-
-    /// What is different now.
-    pub(super) fn compare(&self) -> Option<Difference> {
-        /// Kinds that only grow and shrink with what callers hold. Page tables of the dynamic area are kept, and slabs
-        /// keep what their live objects share.
-        const KINDS: [Kind; 3] = [Kind::Large, Kind::Mapped, Kind::Owned];
-        let Some(now) = Self::take() else { return Some(Difference::Account) };
-        if now.nr_live != self.nr_live {
-            return Some(Difference::Objects { before: self.nr_live, after: now.nr_live });
-        }
-        if now.nr_managed != self.nr_managed {
-            return Some(Difference::Account);
-        }
-        KINDS
-            .into_iter()
-            .map(|kind| kind as usize)
-            .find(|&kind| now.used[kind] != self.used[kind])
-            .map(|kind| Difference::Frames { kind, before: self.used[kind], after: now.used[kind] })
     }
 }

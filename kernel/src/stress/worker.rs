@@ -75,7 +75,6 @@ fn pick(random: &mut SplitMix64) -> Operation {
 
 /// Works until the operations are used up or the run is over.
 pub(super) fn work(run: &Run, number: usize) {
-    let mut random = SplitMix64::stream(run.plan.seed, number as u64);
     let mut places: [Option<Block>; NR_BLOCKS] = [const { None }; NR_BLOCKS];
     let mut ranges = Ranges::new(number);
     let mut progress = Progress::new();
@@ -83,6 +82,8 @@ pub(super) fn work(run: &Run, number: usize) {
     // The first operations of every run are the ones that a lost shootdown cannot hide from.
     pages::witness(run);
     while nr_done < run.plan.nr_ops_each && !run.is_over(number, nr_done) {
+        // Each operation has random numbers of its own: what an earlier one drew depends on what others did meanwhile.
+        let mut random = SplitMix64::stream(run.plan.seed, (number as u64) << 48 | nr_done);
         let place = &mut places[random.below(NR_BLOCKS as u64) as usize];
         match pick(&mut random) {
             Operation::Replace => {

@@ -153,6 +153,7 @@ find_linker() {
     done
 }
 
+have cc || apt_install "gcc links the programs of the host: the tests and the runner" gcc libc6-dev
 [ -n "$(qemu_version)" ] || setup_qemu
 have xorriso || apt_install "xorriso makes the boot image (just iso)" xorriso
 target_installed || sources_installed || setup_target

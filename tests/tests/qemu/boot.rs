@@ -54,7 +54,7 @@ pub(crate) fn tests() -> Vec<Test> {
     };
     let unknown = Test::new("boot::an-unknown-option-is-named", || {
         let run = Run::of(Settings { append: "colour=red".into(), ..script(1, "mem; quit") })?;
-        run.says("`colour=red`")?.ends(End::Success)?.passes()
+        run.says("`colour=red`")?.ends(End::CommandFailed)?.passes()
     });
     SIZES
         .into_iter()

@@ -110,8 +110,11 @@ mod tests {
             for shift in 0..=12 {
                 let align = 1 << shift;
                 if let Some(class) = index_for(bytes, align) {
-                    assert!(size(class) >= bytes && size(class) % align.min(size(class)) == 0, "{bytes} {align}");
-                    assert!(align <= 8 || size(class) % align == 0, "{bytes} {align}");
+                    assert!(
+                        size(class) >= bytes && size(class).is_multiple_of(align.min(size(class))),
+                        "{bytes} {align}"
+                    );
+                    assert!(align <= 8 || size(class).is_multiple_of(align), "{bytes} {align}");
                 }
             }
         }
@@ -119,7 +122,7 @@ mod tests {
         assert_eq!(index_for(16, 8192), None);
         assert_eq!(index_for(MAX_CLASS_SIZE + 1, 1), None);
         for class in 0..NR_CLASSES {
-            assert!(size(class) % 64 != 0 || index_for(size(class), 64) == Some(class));
+            assert!(!size(class).is_multiple_of(64) || index_for(size(class), 64) == Some(class));
         }
     }
 }

@@ -4,13 +4,14 @@ use alloc::vec::Vec;
 
 use kernel::args::{ArgError, Args};
 use kernel::figures::{Count, Ratio};
-use smp::shootdown::Mode;
+use smp::shootdown::{Mode, Presence};
 
 use super::{Command, Status};
 use crate::console::println;
 use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
 use crate::per_cpu;
 use crate::space::{self, Attributes};
+use crate::time::Deadline;
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -35,6 +36,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         println!("tlb: no memory for {nr_pages} pages");
         return Ok(Status::Failed);
     };
+    wait_for_idle_cpus();
     let Some(idle) = writes_for(nr_pages, true) else { return Ok(Status::Failed) };
     println!(
         "tlb: {} CPUs, {nr_pages} single-page unmaps; writes to the interrupt command register:",
@@ -44,6 +46,15 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         println!("  {name:<18} {:>8}   {} per page", Count(count), Ratio(count, nr_pages as u64));
     }
     Ok(Status::Ok)
+}
+
+/// Waits until every other CPU has halted, or for a second.
+fn wait_for_idle_cpus() {
+    let me = per_cpu::this().cpu;
+    let deadline = Deadline::after_ns(1_000_000_000);
+    let is_idle = |cpu| SHOOTDOWNS.presence(cpu) == Presence::Idle;
+    let all_are = || SHOOTDOWNS.online().iter().all(|cpu| cpu == me || is_idle(cpu));
+    machine::wait_until(all_are, || deadline.has_passed());
 }
 
 /// Interrupt command writes that unmapping `nr_pages` single pages takes; `None` without memory.

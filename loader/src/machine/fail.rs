@@ -16,8 +16,8 @@ use super::serial::{self, Com1};
 
 /// Port of QEMU's isa-debug-exit device, as it is by convention placed.
 const DEBUG_EXIT: u16 = 0xf4;
-/// What is written there: QEMU leaves with status 37 (twice this, plus one).
-pub(super) const REFUSED: u8 = 0x12;
+/// What is written there: QEMU leaves with status 39 (twice this, plus one).
+pub(super) const REFUSED: u8 = 0x13;
 
 /// Why there will be no kernel.
 pub(super) enum Refusal {

@@ -3,7 +3,6 @@
 //! Each step logs a line with its time. A step that cannot go on says why and ends QEMU with a failing status.
 
 use core::fmt::Display;
-use core::sync::atomic::Ordering;
 
 use arch::apic::{self, LocalApic, Mode};
 use arch::control::{self, ControlState};
@@ -79,14 +78,13 @@ pub extern "C" fn other_cpu(stacks: *mut ()) -> ! {
 /// What every CPU does to become one of the kernel's, interrupts off.
 fn join_this_cpu(stacks: &Stacks) {
     let me = per_cpu::this();
-    me.stack_bottom.store(stacks.main.bottom as u64, Ordering::Relaxed);
-    me.stack_top.store(stacks.main.top as u64, Ordering::Relaxed);
+    me.set_stack(stacks.main);
     load_tables(stacks.traps.map(|Stack { top, .. }| top));
     let apic = machine::apic().expect("set up before any CPU joins");
     apic.init_this_cpu();
     assert!(apic.id() == me.apic_id(), "cpu {} has APIC id {}, not {}", me.cpu, apic.id(), me.apic_id());
-    check_parity(me);
-    HEAP.add_cpu(me.cpu.index(), &me.bank);
+    check_parity(&me);
+    HEAP.add_cpu(me.cpu.index(), me.bank());
     CALLS.join(&Cpu); //                          before the next: who is online can be called
     SHOOTDOWNS.join(&Cpu); //                     publish, then flush everything once
     WORK.open(&Cpu);

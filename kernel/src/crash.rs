@@ -102,7 +102,7 @@ fn report(what: &dyn Display, frame: Option<&TrapFrame>, trace: impl Iterator<It
             irq::halt_forever();
         }
     }
-    stop_others(me);
+    stop_others(&me);
     console::force();
     println!();
     println!("*** crash on cpu {}: {what}", me.cpu);
@@ -161,9 +161,7 @@ fn report_other(other: &PerCpu) {
 /// Whether an address may lie on a stack of ours: the current CPU's own, or at least kernel memory. The walk reads by
 /// probe, so a wrong guess costs a line and no fault.
 fn is_stack(addr: usize) -> bool {
-    let me = per_cpu::this();
-    let own = me.stack_bottom.load(Ordering::Relaxed) as usize..me.stack_top.load(Ordering::Relaxed) as usize;
-    own.contains(&addr) || addr >= 0xffff_8000_0000_0000 && !image::text().contains(&addr)
+    per_cpu::this().has_on_stack(addr) || addr >= 0xffff_8000_0000_0000 && !image::text().contains(&addr)
 }
 
 /// A code address, with the name of the function it lies in.

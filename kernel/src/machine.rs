@@ -79,7 +79,7 @@ pub fn wait_until(is_due: impl Fn() -> bool, gives_up: impl Fn() -> bool) -> boo
 unsafe impl Machine for Cpu {
     #[inline(always)]
     fn bank() -> &'static Bank {
-        &per_cpu::this().bank
+        per_cpu::this().bank()
     }
 
     fn irq_save() -> usize {

@@ -72,7 +72,7 @@ pub fn init_memory(info: &BootInfo) {
     // SAFETY: the first use, by the first CPU; the direct map covers usable memory, in the bootloader's tables and in
     // ours after; the bootloader uses nothing that it calls usable.
     let initialised = or_stop(unsafe { HEAP.frames().init(info.regions(), &later[..nr_later], info.direct_map) });
-    HEAP.add_cpu(CpuId::BOOT.index(), &per_cpu::this().bank);
+    HEAP.add_cpu(CpuId::BOOT.index(), per_cpu::this().bank());
     HEAP.init();
     MEMORY.call_once(|| BootMemory { nr_usable: initialised.nr_usable, nr_metadata: initialised.nr_metadata });
     log!("memory: {} MiB usable", (initialised.nr_usable * PAGE_SIZE as u64) >> 20);

@@ -7,12 +7,16 @@
 //! A reference to one's own area is a load from gs:[0]; the bank, which every allocation needs, lies at a fixed
 //! distance from it. Nothing migrates a thread of execution from CPU to CPU in this kernel.
 
+use core::marker::PhantomData;
+use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arch::gs;
 use mm::bank::Bank;
 use smp::{CpuId, MAX_CPUS};
+
+use crate::stacks::Stack;
 
 // To ensure that a CPU that one crate can name, the other can.
 const _: () = assert!(MAX_CPUS == mm::bank::MAX_CPUS);
@@ -46,13 +50,12 @@ pub struct PerCpu {
     pub seen_rbp: AtomicU64,
     /// CPUs that want to know where it is, by an NMI that is no crash.
     pub nr_askers: AtomicU32,
-    /// Bounds of its stack, for backtraces; 0 until it has one of its own.
-    pub stack_bottom: AtomicU64,
-    /// One past the end of its stack.
-    pub stack_top: AtomicU64,
+    /// Bounds of its stack; 0 until it has one of its own.
+    stack_bottom: AtomicU64,
+    stack_top: AtomicU64,
     nr_interrupts: AtomicU64,
-    /// Its magazines.
-    pub bank: Bank,
+    /// Its magazines. Its own through [`This::bank`], to others counters.
+    bank: Bank,
 }
 
 // To ensure that gs:[0] is the area's address.
@@ -81,6 +84,12 @@ impl PerCpu {
         self.apic_id.load(Ordering::Relaxed)
     }
 
+    /// Whether `addr` lies on its stack.
+    pub fn has_on_stack(&self, addr: usize) -> bool {
+        let bounds = self.stack_bottom.load(Ordering::Relaxed)..self.stack_top.load(Ordering::Relaxed);
+        bounds.contains(&(addr as u64))
+    }
+
     /// How far it has come.
     pub fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {
@@ -89,11 +98,6 @@ impl PerCpu {
             3 => State::Stopped,
             _ => State::Starting,
         }
-    }
-
-    /// Counts an interrupt. On this CPU only, interrupts off.
-    pub fn count_interrupt(&self) {
-        self.nr_interrupts.store(self.nr_interrupts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Interrupts taken, without exceptions.
@@ -127,11 +131,50 @@ pub fn publish(area: &'static PerCpu) {
     AREAS[area.cpu.index()].store(address, Ordering::Release);
 }
 
-/// This CPU's area.
+/// The area of the CPU that runs this code.
+///
+/// Having one tells you which CPU that is, and that it stays so: it cannot be sent or lent to another. What only the
+/// owner of an area may do is done through it; what others may know is behind `&PerCpu`, all of it atomics.
+#[derive(Clone, Copy)]
+pub struct This {
+    area: &'static PerCpu,
+    not_send_nor_sync: PhantomData<*mut ()>,
+}
+
+/// This CPU's area. Nothing migrates, so asking costs one load.
 #[inline(always)]
-pub fn this() -> &'static PerCpu {
+pub fn this() -> This {
     // SAFETY: every CPU has its GS base set to its published area before it runs any other Rust code.
-    unsafe { &*gs::this_cpu_ptr().cast::<PerCpu>() }
+    let area = unsafe { &*gs::this_cpu_ptr().cast::<PerCpu>() };
+    This { area, not_send_nor_sync: PhantomData }
+}
+
+impl Deref for This {
+    type Target = PerCpu;
+
+    #[inline(always)]
+    fn deref(&self) -> &PerCpu {
+        self.area
+    }
+}
+
+impl This {
+    /// This CPU's magazines, for `mm`: see the contract of [`mm::machine::Machine::bank`].
+    #[inline(always)]
+    pub fn bank(self) -> &'static Bank {
+        &self.area.bank
+    }
+
+    /// Notes the stack that this CPU runs on from here.
+    pub fn set_stack(self, stack: Stack) {
+        self.stack_bottom.store(stack.bottom as u64, Ordering::Relaxed);
+        self.stack_top.store(stack.top as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an interrupt. Interrupts are off.
+    pub fn count_interrupt(self) {
+        self.nr_interrupts.store(self.nr_interrupts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
 }
 
 /// The area of `cpu`, if it has one.

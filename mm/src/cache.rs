@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::frame::{Frame, PAGE_SIZE};
 use crate::geometry::Geometry;
 use crate::machine::Machine;
-use crate::magazine::{Magazine, rounds_for};
+use crate::magazine::Magazine;
+use crate::magazine_size::MagazineSize;
 use crate::size_class::{self, MAX_CLASS_SIZE};
 use crate::slab::{SlabCounters, Slabs};
 use crate::supply::Supply;
@@ -70,8 +71,6 @@ impl Settings {
 struct Plan {
     settings: Settings,
     geometry: Geometry,
-    /// Rounds in a magazine.
-    rounds: usize,
     /// Magazines in a CPU's rack.
     rack: usize,
     /// Full magazines in the depot at most.
@@ -83,15 +82,13 @@ impl Plan {
         /// What one CPU's magazines, and what the depot may hold, in bytes.
         const CPU_BYTES: usize = 128 * 1024;
         const DEPOT_BYTES: usize = 1024 * 1024;
-        let rounds = rounds_for(geometry.object_size);
-        let magazine_bytes = rounds * geometry.object_size;
+        let magazine_bytes = MagazineSize::new(geometry.object_size).rounds() * geometry.object_size;
         let on_cpu = CPU_BYTES / magazine_bytes;
         let rack = on_cpu.saturating_sub(2);
         let depot = DEPOT_BYTES / magazine_bytes;
         Self {
             settings,
             geometry,
-            rounds,
             rack: if rack < RACK { rack } else { RACK },
             depot_limit: if depot < 4 {
                 4
@@ -152,6 +149,7 @@ impl<M: Machine> Cache<M> {
         let object_size = settings.object_size()?;
         let geometry = Geometry::new(object_size, smallest_request.min(object_size));
         self.slabs.set_geometry(geometry);
+        self.depot.set_object_size(object_size);
         // SAFETY: not live, so nobody reads it; one opener at a time by the heap's lock.
         unsafe { self.plan.get().write(Plan::new(settings, geometry)) };
         // Release pairs with `is_live`: who sees it live sees the plan.
@@ -179,9 +177,25 @@ impl<M: Machine> Cache<M> {
         &self.plan().settings
     }
 
-    /// Rounds in one of its magazines.
+    /// Rounds in a magazine that it would make now.
     pub fn magazine_rounds(&self) -> usize {
-        self.plan().rounds
+        self.depot.rounds()
+    }
+
+    /// An empty magazine of the size of the day.
+    fn new_magazine(&self, supply: &Supply<M>) -> Option<NonNull<Magazine>> {
+        supply.magazine(self.depot.rounds())
+    }
+
+    /// `magazine`, unless it has been outgrown: then it goes back to the supply.
+    fn unless_outgrown(&self, supply: &Supply<M>, magazine: NonNull<Magazine>) -> Option<NonNull<Magazine>> {
+        // SAFETY: the caller owns the magazine.
+        if unsafe { magazine.as_ref() }.capacity as usize >= self.depot.rounds() {
+            return Some(magazine);
+        }
+        // SAFETY: an empty magazine of the supply's, which its owner hands over.
+        unsafe { supply.free_magazine(magazine) };
+        None
     }
 
     /// An object; this CPU's magazine is empty or busy.
@@ -198,7 +212,8 @@ impl<M: Machine> Cache<M> {
             if held.reload_full() {
                 continue;
             }
-            match self.depot.trade_empty(held.take_previous()) {
+            let empty = held.take_previous().and_then(|empty| self.unless_outgrown(supply, empty));
+            match self.depot.trade_empty(empty) {
                 Ok(full) => {
                     held.insert(full);
                     continue;
@@ -207,7 +222,7 @@ impl<M: Machine> Cache<M> {
                 Err(None) => {}
             }
             if held.is_unloaded() {
-                let Some(empty) = supply.magazine(self.plan().rounds) else { break };
+                let Some(empty) = self.new_magazine(supply) else { break };
                 held.insert(empty);
             }
             if held.fill(|objects| self.produce(supply, objects, objects.len().div_ceil(GROW_PART))) == 0 {
@@ -239,8 +254,10 @@ impl<M: Machine> Cache<M> {
             {
                 match self.depot.trade_full(full, plan.depot_limit) {
                     Trade::Empty(empty) => {
-                        held.insert(empty);
-                        continue;
+                        if let Some(empty) = self.unless_outgrown(supply, empty) {
+                            held.insert(empty);
+                            continue;
+                        }
                     }
                     Trade::Stored => {}
                     Trade::Refused(mut full) => {
@@ -250,7 +267,7 @@ impl<M: Machine> Cache<M> {
                     }
                 }
             }
-            match supply.magazine(plan.rounds) {
+            match self.new_magazine(supply) {
                 Some(empty) => held.insert_empty(empty, plan.rack),
                 // No memory for a magazine: a free must not fail for that.
                 None if held.is_unloaded() => {
@@ -375,6 +392,7 @@ impl<M: Machine> Cache<M> {
         while let Some(magazine) = self.depot.take_any() {
             self.discard(supply, magazine);
         }
+        self.depot.after_reap();
         self.slabs.reap(&supply.frames);
     }
 

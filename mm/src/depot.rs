@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::magazine::Magazine;
+use crate::magazine_size::MagazineSize;
+use crate::size_class::MIN_CLASS_SIZE;
 
 #[derive(Debug)]
 struct Stack {
@@ -46,6 +48,14 @@ struct Lists {
     nr_rounds: u64,
     /// Times a CPU came here.
     nr_visits: u64,
+    /// What magazines of this cache hold, decided by these visits.
+    size: MagazineSize,
+}
+
+impl Lists {
+    const fn new(size: MagazineSize) -> Self {
+        Self { full: Stack::new(), empty: Stack::new(), nr_rounds: 0, nr_visits: 0, size }
+    }
 }
 
 // SAFETY: the lists own their magazines; which CPU does so does not matter.
@@ -58,6 +68,8 @@ pub struct Depot<M> {
     /// Racy copies of the list lengths: a CPU peeks before it takes the lock for nothing.
     nr_full: AtomicU32,
     nr_empty: AtomicU32,
+    /// A racy copy of the size, in rounds: what a new magazine is made with.
+    rounds: AtomicU32,
 }
 
 /// What [`Depot::trade_full`] did with the magazine.
@@ -95,18 +107,55 @@ impl<M: Machine> Depot<M> {
     /// An empty depot.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        let lists = Lists { full: Stack::new(), empty: Stack::new(), nr_rounds: 0, nr_visits: 0 };
-        Self { lists: Lock::new(lists), nr_full: AtomicU32::new(0), nr_empty: AtomicU32::new(0) }
+        let lists = Lists::new(MagazineSize::new(MIN_CLASS_SIZE));
+        Self {
+            lists: Lock::new(lists),
+            nr_full: AtomicU32::new(0),
+            nr_empty: AtomicU32::new(0),
+            rounds: AtomicU32::new(0),
+        }
     }
 
     /// An empty depot.
     #[cfg(loom)]
     pub fn new() -> Self {
-        let lists = Lists { full: Stack::new(), empty: Stack::new(), nr_rounds: 0, nr_visits: 0 };
-        Self { lists: Lock::new(lists), nr_full: AtomicU32::new(0), nr_empty: AtomicU32::new(0) }
+        let lists = Lists::new(MagazineSize::new(MIN_CLASS_SIZE));
+        Self {
+            lists: Lock::new(lists),
+            nr_full: AtomicU32::new(0),
+            nr_empty: AtomicU32::new(0),
+            rounds: AtomicU32::new(0),
+        }
+    }
+
+    /// Begins anew for objects of `object_size`. The depot is empty.
+    pub(crate) fn set_object_size(&self, object_size: usize) {
+        let mut lists = self.lists.lock();
+        assert!(lists.full.len == 0 && lists.empty.len == 0, "magazines of another cache are left in a depot");
+        lists.size = MagazineSize::new(object_size);
+        self.publish(&lists);
+    }
+
+    /// Rounds that a new magazine is made with. A smaller one has been outgrown.
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.load(Ordering::Relaxed) as usize
+    }
+
+    /// Counts a visit, and lets the magazines grow if too many found the lock held.
+    fn count_visit(&self, lists: &mut Lists) {
+        lists.nr_visits += 1;
+        lists.size.after_visit(lists.nr_visits, self.lists.nr_contended());
+    }
+
+    /// A reap came by: what idles shrinks.
+    pub(crate) fn after_reap(&self) {
+        let mut lists = self.lists.lock();
+        lists.size.after_reap(self.lists.nr_contended());
+        self.publish(&lists);
     }
 
     fn publish(&self, lists: &Lists) {
+        self.rounds.store(lists.size.rounds() as u32, Ordering::Relaxed);
         self.nr_full.store(lists.full.len, Ordering::Relaxed);
         self.nr_empty.store(lists.empty.len, Ordering::Relaxed);
     }
@@ -120,7 +169,7 @@ impl<M: Machine> Depot<M> {
             return Err(empty);
         }
         let mut lists = self.lists.lock();
-        lists.nr_visits += 1;
+        self.count_visit(&mut lists);
         let Some(full) = lists.full.pop() else { return Err(empty) };
         // SAFETY: the magazine came from the list, under the lock.
         lists.nr_rounds -= u64::from(unsafe { full.as_ref() }.nr_rounds);
@@ -137,7 +186,7 @@ impl<M: Machine> Depot<M> {
             return Trade::Refused(full);
         }
         let mut lists = self.lists.lock();
-        lists.nr_visits += 1;
+        self.count_visit(&mut lists);
         if lists.full.len >= limit {
             return Trade::Refused(full);
         }

@@ -49,6 +49,7 @@ pub mod heap;
 pub mod lock;
 pub mod machine;
 pub mod magazine;
+pub mod magazine_size;
 pub mod memory_map;
 #[cfg(all(test, loom))]
 mod models;

@@ -9,10 +9,10 @@
 use core::ptr::NonNull;
 
 /// Rounds that the largest magazine holds.
-pub const MAX_ROUNDS: usize = 62;
+pub const MAX_ROUNDS: usize = 126;
 
 /// Magazine sizes in rounds; with the header of two words each fills a power of two of bytes, so whole cache lines.
-pub const SIZES: [usize; 5] = [2, 6, 14, 30, MAX_ROUNDS];
+pub const SIZES: [usize; 6] = [2, 6, 14, 30, 62, MAX_ROUNDS];
 
 /// The header; the rounds follow it in memory.
 #[derive(Debug)]
@@ -55,18 +55,6 @@ impl Magazine {
     }
 }
 
-/// Rounds in the magazines of a cache of `object_size` bytes: few of large objects, so that no CPU hoards memory.
-pub const fn rounds_for(object_size: usize) -> usize {
-    /// What one magazine may hold, in bytes.
-    const BYTES: usize = 64 * 1024;
-    let fitting = BYTES / object_size;
-    let mut i = SIZES.len() - 1;
-    while i > 0 && SIZES[i] > fitting {
-        i -= 1;
-    }
-    SIZES[i]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,17 +63,6 @@ mod tests {
     fn magazines_fill_whole_cache_lines_or_half_of_one() {
         for rounds in SIZES {
             assert!(Magazine::bytes(rounds).is_power_of_two());
-        }
-    }
-
-    #[test]
-    fn large_objects_get_small_magazines() {
-        assert_eq!(rounds_for(16), 62);
-        assert_eq!(rounds_for(1024), 62);
-        assert_eq!(rounds_for(4096), 14);
-        assert_eq!(rounds_for(32 * 1024), 2);
-        for size in 16..=32 * 1024 {
-            assert!(rounds_for(size) <= 2 || rounds_for(size) * size <= 64 * 1024);
         }
     }
 }

@@ -27,7 +27,7 @@ impl<M: Machine> Supply<M> {
             let bytes = Magazine::bytes(SIZES[i]);
             Slabs::with_geometry((MAX_CACHES + i) as u16, Geometry::new(bytes, bytes))
         }
-        Self { frames: Frames::new(), magazines: [slabs(0), slabs(1), slabs(2), slabs(3), slabs(4)] }
+        Self { frames: Frames::new(), magazines: [slabs(0), slabs(1), slabs(2), slabs(3), slabs(4), slabs(5)] }
     }
 
     /// An empty magazine of `capacity` rounds, one of [`SIZES`]; `None` when memory is out.

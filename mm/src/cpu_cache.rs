@@ -139,6 +139,34 @@ impl Held<'_> {
         true
     }
 
+    /// Takes rounds of the loaded magazine, up to the length of `objects`; how many.
+    pub(crate) fn pop_many(&self, objects: &mut [NonNull<u8>]) -> usize {
+        let n = self.cache.nr_rounds.load(Relaxed) as usize;
+        let taken = n.min(objects.len());
+        if taken > 0 {
+            // SAFETY: the top `taken` of n rounds, in the array of the loaded magazine, which this CPU owns.
+            unsafe {
+                self.cache.rounds.load(Relaxed).add(n - taken).copy_to_nonoverlapping(objects.as_mut_ptr(), taken)
+            };
+            self.cache.nr_rounds.store((n - taken) as u32, Relaxed);
+            add(&self.cache.nr_allocs, taken as u64);
+        }
+        taken
+    }
+
+    /// Puts as many of `objects` on the loaded magazine as fit; how many.
+    pub(crate) fn push_many(&self, objects: &[NonNull<u8>]) -> usize {
+        let n = self.cache.nr_rounds.load(Relaxed) as usize;
+        let put = (self.cache.capacity.load(Relaxed) as usize - n).min(objects.len());
+        if put > 0 {
+            // SAFETY: room for `put` more behind n rounds, in the array of the loaded magazine, which this CPU owns.
+            unsafe { self.cache.rounds.load(Relaxed).add(n).copy_from_nonoverlapping(objects.as_ptr(), put) };
+            self.cache.nr_rounds.store((n + put) as u32, Relaxed);
+            add(&self.cache.nr_frees, put as u64);
+        }
+        put
+    }
+
     /// Whether no magazine is loaded yet.
     pub(crate) fn is_unloaded(&self) -> bool {
         self.cache.loaded.load(Relaxed).is_null()

@@ -289,6 +289,31 @@ fn depot_visits_are_at_most_one_per_magazine_on_the_boundary_pattern() {
 }
 
 #[test]
+fn bulk_takes_and_gives_whole_magazines() {
+    let test = TestHeap::new(512);
+    let cache = test.heap.create_cache(Settings::new("bulk", 48, 8)).expect("room for a cache");
+    for n in [0, 1, 2, 61, 62, 63, 124, 125, 700] {
+        let mut objects = vec![NonNull::dangling(); n];
+        test.heap.cache_alloc_bulk(&cache, &mut objects).expect("memory");
+        for (seed, &object) in objects.iter().enumerate() {
+            stamp(object, 48, seed);
+        }
+        for (seed, &object) in objects.iter().enumerate() {
+            verify(object, 48, seed);
+        }
+        test.check();
+        // SAFETY: not used any more.
+        unsafe { test.heap.cache_free_bulk(&cache, &objects) }.expect("ours");
+        test.check();
+    }
+    let mut too_many = vec![NonNull::dangling(); 512 * PAGE_SIZE / 48];
+    assert!(matches!(test.heap.cache_alloc_bulk(&cache, &mut too_many), Err(Error::OutOfMemory { .. })));
+    test.heap.destroy_cache(cache).expect("nothing is out");
+    test.check_empty();
+    assert_eq!(take_reports(), []);
+}
+
+#[test]
 fn a_cache_that_was_grown_allocates_without_frames_until_it_is_reaped() {
     let test = TestHeap::new(256);
     let cache = test.heap.create_cache(Settings::new("grown", 100, 8)).expect("room for a cache");

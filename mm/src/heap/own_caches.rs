@@ -64,6 +64,54 @@ impl<M: Machine> Heap<M> {
         self.free_to(usize::from(cache.id), object)
     }
 
+    /// Fills `objects` with objects of `cache`: a copy from this CPU's magazine, and another for each that it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; nothing is allocated then, and what `objects` holds means nothing.
+    pub fn cache_alloc_bulk(&self, cache: &CacheHandle, objects: &mut [NonNull<u8>]) -> Result<()> {
+        let id = usize::from(cache.id);
+        let mut n = 0;
+        while n < objects.len() {
+            n += Self::mine(id).try_hold().map_or(0, |held| held.pop_many(&mut objects[n..]));
+            let Some(place) = objects.get_mut(n) else { break };
+            // One by the long way brings a further magazine.
+            match self.alloc_from(id) {
+                Ok(object) => *place = object,
+                Err(error) => {
+                    // SAFETY: just allocated, and nobody has seen them.
+                    unsafe { self.cache_free_bulk(cache, &objects[..n]) }?;
+                    return Err(error);
+                }
+            }
+            n += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives `objects` of `cache` back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Heap::dealloc`], of the first bad one; the others are freed all the same.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the objects any more.
+    pub unsafe fn cache_free_bulk(&self, cache: &CacheHandle, objects: &[NonNull<u8>]) -> Result<()> {
+        let id = usize::from(cache.id);
+        let mut rest = objects;
+        let mut result = Ok(());
+        while !rest.is_empty() {
+            rest = &rest[Self::mine(id).try_hold().map_or(0, |held| held.push_many(rest))..];
+            let Some((&object, tail)) = rest.split_first() else { break };
+            // One by the long way brings room.
+            result = result.and(self.free_to(id, object));
+            rest = tail;
+        }
+        result
+    }
+
     /// Makes sure that the next `nr_objects` allocations of `cache` find a slab: takes so many and puts them back, past
     /// the magazines.
     ///

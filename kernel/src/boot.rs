@@ -1,6 +1,7 @@
 //! The boot path, top-down: what the first CPU does, and the subset that every other does.
 //!
-//! Each step logs a line with its time. A step that cannot go on says why and ends QEMU with a failing status.
+//! What a step has to tell it logs, with its time. One that cannot go on says why and ends QEMU with a failing status.
+//! The two functions at the top are the path; what follows them are the steps that are no other file's.
 
 use core::fmt::Display;
 
@@ -43,16 +44,16 @@ extern "C" fn first_cpu() -> ! {
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
     let apic = or_stop(find_apic(features).map_err(DebugAsDisplay)); // x2APIC or xAPIC, as we found it
     machine::set_apic(apic);
-    let stacks = or_stop(Stacks::new()); //       guarded; the bootloader's stack is left here
+    let own = or_stop(Equipment::new()); //       guarded stacks; the bootloader's stack is left here
     // SAFETY: a stack of this CPU's own, mapped and unused; nothing on the old one is needed.
-    unsafe { entry::call_on_stack(stacks.main.top, first_cpu_on_own_stack, (&raw const stacks).cast_mut().cast()) }
+    unsafe { entry::call_on_stack(own.stacks.main.top, first_cpu_on_own_stack, (&raw const own).cast_mut().cast()) }
 }
 
 /// The first CPU, on its own stack and page tables.
-extern "C" fn first_cpu_on_own_stack(stacks: *mut ()) -> ! {
-    // SAFETY: `first_cpu` passes its stacks; its frame lies in memory that is not reclaimed before this copy.
-    let stacks = unsafe { *stacks.cast::<Stacks>() };
-    join_this_cpu(&stacks); //                    descriptor tables, traps, APIC, shootdowns, calls
+extern "C" fn first_cpu_on_own_stack(equipment: *mut ()) -> ! {
+    // SAFETY: `first_cpu` passes its own; its frame lies in memory that is not reclaimed before this copy.
+    let own = unsafe { *equipment.cast::<Equipment>() };
+    join_this_cpu(&own); //                    descriptor tables, traps, APIC, shootdowns, calls
     log_machine();
     if let Some(apic) = machine::apic() {
         devices::get().inspect(|devices| devices.route_serial(apic)); // console input by interrupt
@@ -65,21 +66,21 @@ extern "C" fn first_cpu_on_own_stack(stacks: *mut ()) -> ! {
 }
 
 /// Every other CPU, on its own stack and the kernel's page tables.
-pub extern "C" fn other_cpu(stacks: *mut ()) -> ! {
-    // SAFETY: `others::start` passes the CPU's stacks, in memory that it keeps until the CPU is online.
-    let stacks = unsafe { *stacks.cast::<Stacks>() };
+pub extern "C" fn other_cpu(equipment: *mut ()) -> ! {
+    // SAFETY: `others::start` passes the CPU's, in memory that stays for good.
+    let own = unsafe { *equipment.cast::<Equipment>() };
     init_control_this_cpu(FEATURES.get().expect("the first CPU has found them"));
-    join_this_cpu(&stacks);
+    join_this_cpu(&own);
     // SAFETY: traps are loaded, no lock is held.
     unsafe { irq::enable() };
     idle::park()
 }
 
 /// What every CPU does to become one of the kernel's, interrupts off.
-fn join_this_cpu(stacks: &Stacks) {
+fn join_this_cpu(own: &Equipment) {
     let me = per_cpu::this();
-    me.set_stack(stacks.main);
-    load_tables(stacks.traps.map(|Stack { top, .. }| top));
+    me.set_stack(own.stacks.main);
+    load_tables(own.tables);
     let apic = machine::apic().expect("set up before any CPU joins");
     apic.init_this_cpu();
     assert!(apic.id() == me.apic_id(), "cpu {} has APIC id {}, not {}", me.cpu, apic.id(), me.apic_id());
@@ -101,22 +102,41 @@ fn init_control_this_cpu(features: &Features) {
 fn early_traps() {
     static mut STACKS: [[u128; 1024]; 3] = [[0; 1024]; 3];
     arch_traps::init(traps::handle);
+    static TABLES: Once<DescriptorTables> = Once::new();
     let first = &raw mut STACKS as usize;
-    load_tables([1, 2, 3].map(|nth| first + nth * size_of::<[u128; 1024]>()));
+    load_tables(TABLES.call_once(|| new_tables([1, 2, 3].map(|nth| first + nth * size_of::<[u128; 1024]>()))));
 }
 
-/// Gives this CPU descriptor tables of its own, kept for good, and the interrupt table.
-fn load_tables([double_fault_top, nmi_top, machine_check_top]: [usize; 3]) {
-    static EARLY: Once<DescriptorTables> = Once::new();
-    let new = || DescriptorTables::new(InterruptStacks { double_fault_top, nmi_top, machine_check_top });
-    let tables: &'static DescriptorTables = if EARLY.is_completed() {
-        alloc::boxed::Box::leak(alloc::boxed::Box::new(new()))
-    } else {
-        EARLY.call_once(new)
-    };
+/// Makes this CPU use `tables`, and the interrupt table.
+fn load_tables(tables: &'static DescriptorTables) {
     // SAFETY: the stacks are mapped and this CPU's alone; the tables are new, and loaded here only.
     let loaded = unsafe { tables.load() };
     arch_traps::load_this_cpu(&loaded);
+}
+
+/// Descriptor tables with these stacks, given by their tops.
+fn new_tables([double_fault_top, nmi_top, machine_check_top]: [usize; 3]) -> DescriptorTables {
+    DescriptorTables::new(InterruptStacks { double_fault_top, nmi_top, machine_check_top })
+}
+
+/// What a CPU needs of its own to run the kernel. Made before it is told to come, so that its coming cannot fail.
+#[derive(Clone, Copy)]
+pub struct Equipment {
+    /// Its stacks.
+    pub stacks: Stacks,
+    tables: &'static DescriptorTables,
+}
+
+impl Equipment {
+    /// For one CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`mm::error::Error::OutOfMemory`].
+    pub fn new() -> Result<Self, mm::error::Error> {
+        let stacks = Stacks::new()?;
+        Ok(Self { stacks, tables: others::keep(new_tables(stacks.traps.map(|Stack { top, .. }| top)))? })
+    }
 }
 
 /// The local APIC in the mode that the bootloader left it in.
@@ -159,6 +179,9 @@ fn log_machine() {
     log!("bootloader: {} {}", info.bootloader.0.as_str(), info.bootloader.1.as_str());
     if let Some(frequency) = time::frequency() {
         log!("tsc: {} kHz, by {}", frequency.hz / 1000, frequency.source);
+    }
+    if info.nr_modules_dropped > 0 {
+        log!("modules: {} of them found no place and cannot be named", info.nr_modules_dropped);
     }
     if info.nr_regions_dropped > 0 {
         log!("memory: {} entries of the memory map found no place and are left unused", info.nr_regions_dropped);

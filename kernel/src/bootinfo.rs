@@ -123,6 +123,8 @@ pub struct BootInfo {
     pub kernel_file: &'static [u8],
     cmdline: Text<MAX_CMDLINE>,
     modules: [Option<Module>; MAX_MODULES],
+    /// Files that found no place here.
+    pub nr_modules_dropped: usize,
     /// Physical address of the ACPI root pointer.
     pub rsdp_phys: Option<u64>,
 }
@@ -203,6 +205,7 @@ impl BootInfo {
             // Limine 8.2 knows no request for it, and gives it with the file.
             cmdline: Text::copy(CMDLINE.get_response().map_or(file.string(), |response| response.cmdline()).to_bytes()),
             modules: [None; MAX_MODULES],
+            nr_modules_dropped: 0,
             // Below base revision 3 the address is in the direct map.
             rsdp_phys: RSDP.get_response().map(|response| {
                 let addr = response.address();
@@ -215,6 +218,7 @@ impl BootInfo {
                 !matches!(entry.entry_type, EntryType::RESERVED | EntryType::BAD_MEMORY | EntryType::FRAMEBUFFER);
         }
         let files = MODULES.get_response().map_or(&[][..], |response| response.modules());
+        info.nr_modules_dropped = files.len().saturating_sub(MAX_MODULES);
         for (place, file) in info.modules.iter_mut().zip(files) {
             *place = Some(Module { name: base_name(file.path()), bytes: contents(file) });
         }

@@ -18,7 +18,7 @@ use smp::LateReport;
 
 use crate::console::{self, println};
 use crate::per_cpu::{self, PerCpu, State};
-use crate::{bootinfo, image, machine, stress};
+use crate::{bootinfo, image, machine, stress, time};
 
 /// Exit value for a crash: QEMU's status is 37.
 const CRASHED: u8 = 0x12;
@@ -47,6 +47,13 @@ pub fn exception(frame: &TrapFrame) -> ! {
         let address = fault_address();
         report(&format_args!("{name}: {} at {address:#x}", PageFaultCode(frame.error_code)), Some(frame), trace)
     }
+    if vector == vectors::DOUBLE_FAULT && per_cpu::this().is_guard_page(fault_address()) {
+        report(
+            &format_args!("{name}: stack overflow into the guard page at {:#x}", fault_address()),
+            Some(frame),
+            trace,
+        )
+    }
     report(&format_args!("{name}, error code {:#x}", frame.error_code), Some(frame), trace)
 }
 
@@ -67,7 +74,7 @@ pub fn on_nmi(frame: &TrapFrame) {
 
 /// Some CPU does not answer: finds out where it is, and says so.
 pub fn report_late(report: &LateReport) {
-    println!("watchdog: {report}");
+    println!("watchdog: {report} ({} s)", report.waited_ticks / time::ticks(1_000_000_000).max(1));
     let Some(late) = per_cpu::of(report.first_late) else { return };
     late.seen_rip.store(0, Ordering::Relaxed);
     late.nr_askers.fetch_add(1, Ordering::AcqRel);
@@ -111,10 +118,7 @@ fn report(what: &dyn Display, frame: Option<&TrapFrame>, trace: impl Iterator<It
         println!("{frame}");
     }
     println!("backtrace:");
-    for (depth, address) in trace.enumerate() {
-        // The address behind a call may already be the next function's.
-        println!("{depth:4}  {}", Place(address as u64 - 1));
-    }
+    print_trace(trace);
     for other in per_cpu::all().filter(|other| other.cpu != me.cpu) {
         report_other(other);
     }
@@ -123,6 +127,22 @@ fn report(what: &dyn Display, frame: Option<&TrapFrame>, trace: impl Iterator<It
     }
     println!("*** end of the report");
     qemu::exit(CRASHED)
+}
+
+/// One line for each return address, and one for many of the same in a row.
+fn print_trace(trace: impl Iterator<Item = usize>) {
+    let mut trace = trace.enumerate().peekable();
+    while let Some((depth, address)) = trace.next() {
+        // The address behind a call may already be the next function's.
+        println!("{depth:4}  {}", Place(address as u64 - 1));
+        let mut nr_same = 0;
+        while trace.next_if(|&(_, next)| next == address).is_some() {
+            nr_same += 1;
+        }
+        if nr_same > 0 {
+            println!("      and {nr_same} times more");
+        }
+    }
 }
 
 fn crashed_again(what: &dyn Display, frame: Option<&TrapFrame>) -> ! {

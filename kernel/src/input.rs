@@ -15,6 +15,8 @@ const INTERRUPT_BYTE: u8 = 3;
 static RING: Ring<4096> = Ring::new();
 static HAS_INTERRUPT: AtomicBool = AtomicBool::new(false);
 static IS_CANCELLED: AtomicBool = AtomicBool::new(false);
+/// Whether a command runs, so that Ctrl-C is meant for it.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Has the port interrupt for each byte from here on.
 pub fn enable_interrupt() {
@@ -31,8 +33,10 @@ pub fn on_interrupt() {
 
 fn drain() {
     while let Some(received) = Serial::com1().receive() {
-        if received.byte == INTERRUPT_BYTE {
+        if received.byte == INTERRUPT_BYTE && IS_RUNNING.load(Ordering::Relaxed) {
+            // For the command, not for the line that is typed next.
             IS_CANCELLED.store(true, Ordering::Relaxed);
+            continue;
         }
         // A full ring counts what it drops.
         RING.put(received.byte);
@@ -68,4 +72,10 @@ pub fn is_cancelled() -> bool {
 /// A command starts: an earlier Ctrl-C is not meant for it.
 pub fn start_command() {
     IS_CANCELLED.store(false, Ordering::Relaxed);
+    IS_RUNNING.store(true, Ordering::Relaxed);
+}
+
+/// The command has ended: Ctrl-C is the line editor's again.
+pub fn end_command() {
+    IS_RUNNING.store(false, Ordering::Relaxed);
 }

@@ -16,12 +16,11 @@ use mm::memory_map::{RegionKind, ranges_of_kind};
 use smp::CpuId;
 use spin::Once;
 
-use crate::boot::{self, or_stop};
+use crate::boot::{self, Equipment, or_stop};
 use crate::bootinfo::BootInfo;
 use crate::console::log;
 use crate::machine::{self, HEAP};
 use crate::per_cpu::{self, PerCpu, State};
-use crate::stacks::Stacks;
 use crate::time::Deadline;
 use crate::{devices, space};
 
@@ -123,12 +122,12 @@ pub fn start(info: &BootInfo) {
 }
 
 fn start_one(id: CpuId, cpu: &'static MpCpu) -> Result<Started> {
-    let stacks: &'static Stacks = keep(Stacks::new()?)?;
+    let own: &'static Equipment = keep(Equipment::new()?)?;
     let area = new_area(id, cpu.lapic_id)?;
     let gs_base = core::ptr::from_ref(area) as usize;
-    let argument = core::ptr::from_ref(stacks).cast_mut().cast();
-    let start = keep(ApStart::new(stacks.main.top, space::root(), gs_base, boot::other_cpu, argument))?;
-    // Nothing can fail any more: the others may know of it.
+    let argument = core::ptr::from_ref(own).cast_mut().cast();
+    let start = keep(ApStart::new(own.stacks.main.top, space::root(), gs_base, boot::other_cpu, argument))?;
+    // Nothing can fail any more, here or on its way: the others may know of it.
     per_cpu::publish(area);
     cpu.extra.store(core::ptr::from_ref(start) as u64, Ordering::Release);
     // SAFETY: only the argument's type differs, and both are one pointer to the MP information.
@@ -142,7 +141,11 @@ fn start_one(id: CpuId, cpu: &'static MpCpu) -> Result<Started> {
 }
 
 /// Puts `value` where it stays for good.
-fn keep<T>(value: T) -> Result<&'static T> {
+///
+/// # Errors
+///
+/// [`mm::error::Error::OutOfMemory`].
+pub fn keep<T>(value: T) -> Result<&'static T> {
     let place: NonNull<T> = HEAP.alloc(Layout::new::<T>())?.cast();
     // SAFETY: fresh memory of the right layout, never freed.
     unsafe {

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arch::gs;
 use mm::bank::Bank;
+use mm::frame::PAGE_SIZE;
 use smp::{CpuId, MAX_CPUS};
 
 use crate::stacks::Stack;
@@ -88,6 +89,12 @@ impl PerCpu {
     pub fn has_on_stack(&self, addr: usize) -> bool {
         let bounds = self.stack_bottom.load(Ordering::Relaxed)..self.stack_top.load(Ordering::Relaxed);
         bounds.contains(&(addr as u64))
+    }
+
+    /// Whether `addr` lies in the unmapped page below its stack.
+    pub fn is_guard_page(&self, addr: usize) -> bool {
+        let bottom = self.stack_bottom.load(Ordering::Relaxed) as usize;
+        (bottom.saturating_sub(PAGE_SIZE)..bottom).contains(&addr)
     }
 
     /// How far it has come.

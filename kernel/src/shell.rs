@@ -222,6 +222,7 @@ fn execute(text: &str) -> Status {
             Status::Usage
         }
     };
+    input::end_command();
     let mut worst = WORST.lock();
     *worst = (*worst).max(status);
     status

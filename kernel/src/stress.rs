@@ -18,7 +18,7 @@ mod pages;
 mod verdict;
 mod worker;
 
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -29,7 +29,7 @@ use crate::baseline::Baseline;
 use crate::console::println;
 use crate::shell::{Command, Status};
 use crate::time::{self, Deadline};
-use crate::{input, workers};
+use crate::{input, machine, workers};
 
 use pages::Published;
 use verdict::Failures;
@@ -39,7 +39,9 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "stress",
     usage: "[duration or operations] [seed=N] [cpus=N]",
     help: "all CPUs allocate, free, map, unmap, call one another, and check",
-    details: "Examples: stress 5s; stress 100k seed=7; stress 1m cpus=2. The default is 2s.\n\
+    details: "Examples: stress 5s; stress 1m cpus=2 (a minute); stress 100k seed=7 (operations). The default is 2s.\n\
+              Operations are divided among the CPUs, rounded up; the line that repeats a timed run gives each CPU as\n\
+              many as the busiest one had.\n\
               Ends with PASS or FAIL and a line that repeats the run. Leaves every frame where it was.\n\
               With chaos=drop-ipi on the kernel command line it must fail: stale translations are found.",
     run: stress,
@@ -89,6 +91,8 @@ struct Run {
     /// When to stop, if that is a matter of time.
     deadline: Option<Deadline>,
     is_over: AtomicBool,
+    /// One worker has taken all memory, and is about to give it back.
+    is_exhausting: AtomicBool,
     /// Operations done by each worker that has ended, added up.
     nr_ops: AtomicU64,
     /// The most operations that one worker did: what a repetition has to cover.
@@ -116,6 +120,15 @@ impl Counts {
     }
 }
 
+impl Run {
+    /// Counts a request that was refused, and waits for memory if another worker has it all: to be refused again and
+    /// again, each time after a reclaim on all CPUs, proves no more than once.
+    fn refused(&self) {
+        Counts::add(&self.counts.nr_refused, 1);
+        machine::wait_until(|| !self.is_exhausting.load(Ordering::Acquire), || false);
+    }
+}
+
 fn stress<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
     let budget = args.budget()?.unwrap_or(Budget::TimeNs(DEFAULT_NS));
     let nr_cpus = workers::nr_available() as u64;
@@ -134,28 +147,33 @@ fn run(plan: Plan, deadline: Option<Deadline>) -> Status {
         println!("stress: FAIL: memory does not add up before the run");
         return Status::Failed;
     };
-    let run = Box::new(Run {
+    let mut place = Vec::new();
+    let (Ok(()), Some(published)) = (place.try_reserve_exact(1), Published::new(plan.nr_workers as usize)) else {
+        println!("stress: FAIL: no memory for the run itself");
+        return Status::Failed;
+    };
+    place.push(Run {
         plan,
         deadline,
         is_over: AtomicBool::new(false),
+        is_exhausting: AtomicBool::new(false),
         nr_ops: AtomicU64::new(0),
         most_ops: AtomicU64::new(0),
         exchange: blocks::Exchange::new(),
-        published: Published::new(plan.nr_workers as usize),
+        published,
         failures: Failures::new(),
         counts: Counts::default(),
     });
+    let run = &place[0];
     let start_ns = time::now_ns();
     set_running(Plan { nr_ops_each: 0, ..plan });
-    workers::run(plan.nr_workers as usize, &|number| worker::work(&run, number), || _ = run.is_over(0, 0));
-    run.exchange.empty(&run);
+    workers::run(plan.nr_workers as usize, &|number| worker::work(run, number), || _ = run.is_over(0, 0));
+    run.exchange.empty(run);
     set_running(Plan { nr_workers: 0, ..plan });
     let elapsed_ns = time::now_ns() - start_ns;
-    // Out of its box, so that the box is back before memory is compared.
-    let run = {
-        let boxed = run;
-        *boxed
-    };
+    // Out of its place, so that the place is back before memory is compared.
+    let run = place.remove(0);
+    drop(place);
     report(run, baseline, elapsed_ns)
 }
 

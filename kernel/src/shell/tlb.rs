@@ -9,9 +9,9 @@ use smp::shootdown::{Mode, Presence};
 use super::{Command, Status};
 use crate::console::println;
 use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
-use crate::per_cpu;
-use crate::space::{self, Attributes};
+use crate::space::{self, Attributes, Mapped};
 use crate::time::Deadline;
+use crate::{input, per_cpu};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -33,17 +33,20 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         SHOOTDOWNS.settings().set_mode(Mode::Coalescing);
         Some([naive?, writes_for(nr_pages, false)?, writes_for(nr_pages, true)?])
     }) else {
-        println!("tlb: no memory for {nr_pages} pages");
+        println!("tlb: stopped, or no memory for {nr_pages} pages");
         return Ok(Status::Failed);
     };
     wait_for_idle_cpus();
     let Some(idle) = writes_for(nr_pages, true) else { return Ok(Status::Failed) };
+    if SHOOTDOWNS.settings().drops_ipis() {
+        println!("tlb: interrupts are dropped (chaos), so these counts mean nothing");
+    }
     println!(
         "tlb: {} CPUs, {nr_pages} single-page unmaps; writes to the interrupt command register:",
         per_cpu::all().count()
     );
     for (name, count) in [("naive", naive), ("one by one", single), ("batched", batched), ("batched, all idle", idle)] {
-        println!("  {name:<18} {:>8}   {} per page", Count(count), Ratio(count, nr_pages as u64));
+        println!("  {name:<18} {:>8}   {:.3} per page", Count(count), Ratio(count, nr_pages as u64));
     }
     Ok(Status::Ok)
 }
@@ -72,12 +75,31 @@ fn writes_for(nr_pages: usize, is_batch: bool) -> Option<u64> {
     // SAFETY: the ranges are ours, and nobody else knows of them.
     unsafe {
         if is_batch {
-            space::unmap_batch(ranges);
+            space::unmap_batch(ranges.drain(..));
         } else {
-            ranges.into_iter().for_each(|range| space::unmap(range));
+            unmap_one_by_one(&mut ranges);
+            // What a Ctrl-C left.
+            space::unmap_batch(ranges.drain(..));
         }
     }
-    is_complete.then(|| counters.values().ipis_sent - before)
+    (is_complete && !input::is_cancelled()).then(|| counters.values().ipis_sent - before)
+}
+
+/// # Safety
+///
+/// Nobody uses the ranges.
+unsafe fn unmap_one_by_one(ranges: &mut Vec<Mapped>) {
+    let mut second = Deadline::after_ns(1_000_000_000);
+    while !input::is_cancelled()
+        && let Some(range) = ranges.pop()
+    {
+        // SAFETY: as promised by the caller.
+        unsafe { space::unmap(range) };
+        if second.has_passed() {
+            second = Deadline::after_ns(1_000_000_000);
+            println!("tlb: {} pages to go", Count(ranges.len() as u64));
+        }
+    }
 }
 
 /// Runs `body` while every other CPU is kept from halting.

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel::rng::SplitMix64;
 
 use super::verdict::Failure;
-use super::{Counts, Run};
+use super::Run;
 use crate::machine::HEAP;
 
 /// Bytes of the smallest block: the word that describes it, and one of pattern.
@@ -43,7 +43,7 @@ impl Block {
         match HEAP.alloc(layout(size)) {
             Ok(object) => Some(Self::fill(object, size, random.next_u64() as u32)),
             Err(_) => {
-                Counts::add(&run.counts.nr_refused, 1);
+                run.refused();
                 None
             }
         }
@@ -96,7 +96,7 @@ impl Block {
         // SAFETY: live, of that layout, and on success only the new address is used.
         let Some(moved) = NonNull::new(unsafe { alloc::alloc::realloc(self.0.as_ptr().cast(), layout(old), new) })
         else {
-            Counts::add(&run.counts.nr_refused, 1);
+            run.refused();
             return self;
         };
         for i in 0..old.min(new) / 8 {
@@ -154,7 +154,7 @@ pub(super) fn burst(run: &Run, random: &mut SplitMix64) {
     }
     let odd = |(i, _): &(usize, &mut Option<NonNull<u8>>)| i % 2 == 1;
     let free = |(_, place): (usize, &mut Option<NonNull<u8>>)| {
-        let Some(object) = place.take() else { return Counts::add(&run.counts.nr_refused, 1) };
+        let Some(object) = place.take() else { return run.refused() };
         // SAFETY: ours, and never used.
         if let Err(error) = unsafe { HEAP.dealloc(object, layout) } {
             run.failures.add(Failure::Refused { error });

@@ -1,6 +1,7 @@
 //! Frames under stress: single, in runs, aligned, below an address, zeroed; and now and then every last one.
 
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use kernel::rng::SplitMix64;
 use mm::error::Error;
@@ -15,7 +16,7 @@ use crate::machine::HEAP;
 /// Frames of a batch: more than a page magazine holds.
 const BATCH: usize = 96;
 /// Pages of the longest run that is tried when all memory is taken.
-const LONGEST_RUN: usize = 1 << 14;
+const LONGEST_RUN: usize = 1 << 18;
 
 /// A batch of single frames: all different, each keeps what was written to it, and one that was asked for zeroed is.
 pub(super) fn batch(run: &Run, random: &mut SplitMix64) {
@@ -24,7 +25,7 @@ pub(super) fn batch(run: &Run, random: &mut SplitMix64) {
     let salt = random.next_u64();
     for place in &mut frames[..nr_frames] {
         let Ok(frame) = HEAP.alloc_frame(Kind::Owned) else {
-            Counts::add(&run.counts.nr_refused, 1);
+            run.refused();
             break;
         };
         // SAFETY: the frame is ours, and the direct map covers it.
@@ -72,7 +73,7 @@ pub(super) fn run_of_frames(run: &Run, random: &mut SplitMix64) {
             }
             free_run(run, range);
         }
-        Err(Error::OutOfMemory { .. }) => Counts::add(&run.counts.nr_refused, 1),
+        Err(Error::OutOfMemory { .. }) => run.refused(),
         Err(error) => run.failures.add(Failure::Refused { error }),
     }
 }
@@ -80,6 +81,7 @@ pub(super) fn run_of_frames(run: &Run, random: &mut SplitMix64) {
 /// Takes all memory there is, in runs as long as can be had, sees that a request is refused, and gives all back.
 pub(super) fn exhaust(run: &Run) {
     Counts::add(&run.counts.nr_exhaustions, 1);
+    run.is_exhausting.store(true, Ordering::Release);
     let mut taken: Option<FrameRange> = None;
     let mut nr_pages = LONGEST_RUN;
     loop {
@@ -107,6 +109,7 @@ pub(super) fn exhaust(run: &Run) {
         taken = unsafe { word_of(range.start()).cast::<Option<FrameRange>>().read() };
         free_run(run, range);
     }
+    run.is_exhausting.store(false, Ordering::Release);
 }
 
 fn word_of(frame: Frame) -> NonNull<u64> {

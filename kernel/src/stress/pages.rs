@@ -26,7 +26,7 @@ use smp::{CpuId, CpuSet};
 use super::verdict::Failure;
 use super::{Counts, Run};
 use crate::machine::{CALLS, Cpu};
-use crate::space::{self, Attributes, MAX_BATCH, Mapped};
+use crate::space::{self, Attributes, Mapped};
 use crate::{per_cpu, workers};
 
 /// Marks a word as a stamp.
@@ -69,10 +69,12 @@ struct Slot {
 }
 
 impl Published {
-    pub(super) fn new(nr_workers: usize) -> Self {
+    /// `None` without memory.
+    pub(super) fn new(nr_workers: usize) -> Option<Self> {
         let mut slots = Vec::new();
+        slots.try_reserve_exact(nr_workers).ok()?;
         slots.resize_with(nr_workers, Slot::default);
-        Self { slots, next_number: AtomicU64::new(1) }
+        Some(Self { slots, next_number: AtomicU64::new(1) })
     }
 
     fn next_number(&self) -> u64 {
@@ -80,43 +82,45 @@ impl Published {
     }
 }
 
-/// The ranges that one worker has mapped.
+/// The ranges that one worker has mapped, the oldest first: with the number of its stamps each. An array, since another
+/// worker may have taken all memory just when this one maps.
 pub(super) struct Ranges {
     owner: usize,
-    mapped: Vec<(Mapped, u64)>,
+    mapped: [Option<(Mapped, u64)>; NR_RANGES],
+    len: usize,
 }
 
 impl Ranges {
     pub(super) fn new(owner: usize) -> Self {
-        // All the room at once: later another worker may have taken all memory.
-        Self { owner, mapped: Vec::with_capacity(NR_RANGES) }
+        Self { owner, mapped: [const { None }; NR_RANGES], len: 0 }
     }
 
     /// Maps a range of 1 to 4 pages and lets the others see it; at the limit, or now and then, unmaps some or all.
     pub(super) fn step(&mut self, run: &Run, random: &mut SplitMix64) {
-        if self.mapped.len() >= NR_RANGES || !self.mapped.is_empty() && random.chance(1, 12) {
-            let nr_kept = random.below(self.mapped.len() as u64) as usize;
+        if self.len == NR_RANGES || self.len > 0 && random.chance(1, 12) {
+            let nr_kept = random.below(self.len as u64) as usize;
             return self.unmap_down_to(run, nr_kept);
         }
         let nr_pages = random.within(&(1..=4)) as usize;
-        let Some((mapped, number)) = map_stamped(run, nr_pages) else { return Counts::add(&run.counts.nr_refused, 1) };
+        let Some((mapped, number)) = map_stamped(run, nr_pages) else { return run.refused() };
         // One's own TLB must not remember an earlier page at this address either.
         check(run, per_cpu::this().cpu, mapped.start(), number, true);
         let slot = &run.published.slots[self.owner];
         slot.addr.store(mapped.start(), Ordering::Release);
-        self.mapped.push((mapped, number));
+        self.mapped[self.len] = Some((mapped, number));
+        self.len += 1;
     }
 
     fn unmap_down_to(&mut self, run: &Run, nr_kept: usize) {
-        let Some(newest) = self.mapped[nr_kept..].iter().map(|(_, number)| *number).max() else { return };
         let slot = &run.published.slots[self.owner];
         let addr = slot.addr.load(Ordering::Relaxed);
-        let gone = self.mapped[nr_kept..].iter().find(|(mapped, _)| mapped.start() == addr).map(|(_, number)| *number);
-        Counts::add(&run.counts.nr_unmaps, (self.mapped.len() - nr_kept) as u64);
-        debug_assert!(NR_RANGES <= MAX_BATCH && newest > 0);
+        let going = &mut self.mapped[nr_kept..self.len];
+        let published = going.iter().flatten().find(|(mapped, _)| mapped.start() == addr).map(|(_, number)| *number);
+        Counts::add(&run.counts.nr_unmaps, going.len() as u64);
         // SAFETY: the ranges are ours; others read them by probes, which survive a fault.
-        unsafe { space::unmap_batch(self.mapped.drain(nr_kept..).map(|(mapped, _)| mapped)) };
-        if let Some(number) = gone {
+        unsafe { space::unmap_batch(going.iter_mut().filter_map(Option::take).map(|(mapped, _)| mapped)) };
+        self.len = nr_kept;
+        if let Some(number) = published {
             // Release: who sees it retired probes after every CPU has acknowledged.
             slot.retired.store(number, Ordering::Release);
         }
@@ -182,7 +186,7 @@ fn check(run: &Run, cpu: CpuId, addr: usize, least: u64, is_mapped: bool) {
 /// The detector at its sharpest: every other CPU reads a page, so that its TLB holds it; then the page loses a right,
 /// and is unmapped; after each, every other CPU looks again.
 pub(super) fn witness(run: &Run) {
-    let Some((mapped, number)) = map_stamped(run, 1) else { return Counts::add(&run.counts.nr_refused, 1) };
+    let Some((mapped, number)) = map_stamped(run, 1) else { return run.refused() };
     let addr = mapped.start();
     let others = others(run);
     call(run, &others, &|cpu| check(run, cpu, addr, number, true));

@@ -161,7 +161,7 @@ impl<M: Machine> Heap<M> {
         }
         let (direct_allocs, direct_frees) = cache.direct_counters();
         let (depot, slabs) = (cache.depot_counters(), cache.slab_counters());
-        let (nr_allocs, nr_frees) = (sum.nr_allocs + direct_allocs, sum.nr_frees + direct_frees);
+        let (nr_allocs, nr_frees) = (sum.nr_allocs + direct_allocs, sum.nr_frees + direct_frees - cache.nr_refused());
         CacheAccount {
             nr_live: nr_allocs.saturating_sub(nr_frees),
             nr_out: slabs.nr_out,

@@ -113,6 +113,8 @@ pub struct Cache<M> {
     /// Objects handed out past the magazines: by interrupts that landed on a holder, and when memory is scarce.
     nr_direct_allocs: AtomicU64,
     nr_direct_frees: AtomicU64,
+    /// Rounds that turned out to be no objects of this cache's that were out: frees that were none.
+    nr_refused: AtomicU64,
 }
 
 // SAFETY: `plan` is written only while the cache is not live, by the one who opens it; everything else is atomics and
@@ -130,6 +132,7 @@ impl<M: Machine> Cache<M> {
             slabs: Slabs::new(id),
             nr_direct_allocs: AtomicU64::new(0),
             nr_direct_frees: AtomicU64::new(0),
+            nr_refused: AtomicU64::new(0),
         }
     }
 
@@ -349,15 +352,24 @@ impl<M: Machine> Cache<M> {
 
     /// Destroys objects that leave the magazines and puts them into their slabs; bad ones are reported.
     fn consume(&self, supply: &Supply<M>, objects: &[NonNull<u8>]) {
-        if let Some(destroy) = self.plan().settings.destructor {
-            for &object in objects {
-                // A bad one is not ours to destroy; `free_batch` reports it.
-                if self.slabs.check(&supply.frames, object).is_ok() {
+        let refuse = |error| {
+            self.nr_refused.fetch_add(1, Ordering::Relaxed);
+            M::report(error);
+        };
+        let Some(destroy) = self.plan().settings.destructor else {
+            return self.slabs.free_batch(&supply.frames, objects, refuse);
+        };
+        // One by one: an object that is here twice must be found free when its second round comes, and not be destroyed
+        // again.
+        for &object in objects {
+            match self.slabs.check(&supply.frames, object) {
+                Ok(()) => {
                     destroy(object);
+                    self.slabs.free_batch(&supply.frames, &[object], refuse);
                 }
+                Err(error) => refuse(error),
             }
         }
-        self.slabs.free_batch(&supply.frames, objects, M::report);
     }
 
     /// Empties a magazine that the caller owns.
@@ -409,6 +421,11 @@ impl<M: Machine> Cache<M> {
     /// Object and slab size.
     pub fn geometry(&self) -> Geometry {
         self.plan().geometry
+    }
+
+    /// Frees that were counted and turned out to be none.
+    pub fn nr_refused(&self) -> u64 {
+        self.nr_refused.load(Ordering::Relaxed)
     }
 
     /// Allocations and frees that went past the magazines.

@@ -287,11 +287,17 @@ impl<M: Machine> Frames<M> {
         let addr = frame.addr() as usize;
         let descriptor = self.table.get(frame).ok_or(Error::Foreign { addr })?;
         match descriptor.kind() {
+            Kind::Free if !self.is_managed(frame) => Err(Error::Foreign { addr }),
             Kind::Free | Kind::Cached => Err(Error::DoubleFree { addr }),
             used if used != kind => Err(Error::Foreign { addr }),
             _ if descriptor.run_length() == Some(nr_pages) => Ok(()),
             _ => Err(Error::WrongSize { addr, given: nr_pages as usize * PAGE_SIZE }),
         }
+    }
+
+    /// Whether `frame` is one of those that come and go.
+    pub fn is_managed(&self, frame: Frame) -> bool {
+        self.with_bitmap(|bitmap| bitmap.is_managed(frame))
     }
 
     /// Empties this CPU's page magazine into the bitmap. False if an interrupt landed on a holder.

@@ -179,7 +179,8 @@ impl<M: Machine> Heap<M> {
     #[inline(never)]
     fn alloc_cold(&self, id: usize) -> Result<NonNull<u8>> {
         let cache = &self.caches[id];
-        self.or_reclaim(|| cache.alloc_slow(&self.supply))
+        // The last try takes no magazine: its frames may be the ones that the object's slab needs.
+        self.or_reclaim_and(|| cache.alloc_slow(&self.supply), || cache.alloc_direct(&self.supply))
     }
 
     /// As `alloc_cold`, for those who want a null pointer: a [`Result`] comes by way of memory.

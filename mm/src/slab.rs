@@ -233,7 +233,7 @@ fn release_chain<M: Machine>(frames: &Frames<M>, mut number: u32) {
         let range = FrameRange::new(slab, descriptor.nr_pages.load(Relaxed)).expect("a slab has pages");
         // SAFETY: no object of the slab is out, and the slab is in no list, so nobody can reach it.
         if let Err(error) = unsafe { frames.free_run(range, Kind::Slab) } {
-            panic!("the {} pages of empty slab {number:#x} cannot be freed: {error}", range.nr_pages());
+            panic!("the {} pages of empty slab {:#x} cannot be freed: {error}", range.nr_pages(), slab.number());
         }
     }
 }

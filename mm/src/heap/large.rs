@@ -60,6 +60,7 @@ impl<M: Machine> Heap<M> {
         };
         let descriptor = self.frames().table().get(frame).ok_or(Error::Foreign { addr })?;
         match descriptor.kind() {
+            Kind::Free if !self.frames().is_managed(frame) => Err(Error::Foreign { addr }),
             Kind::Free | Kind::Cached => Err(Error::DoubleFree { addr }),
             Kind::Large if addr.is_multiple_of(PAGE_SIZE) => {
                 descriptor.run_length().map(|nr_pages| nr_pages as usize).ok_or(Error::Foreign { addr })

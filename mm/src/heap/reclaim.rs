@@ -41,6 +41,11 @@ impl<M: Machine> Heap<M> {
 
     /// Tries, and when memory is out reclaims and tries again.
     pub(super) fn or_reclaim<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
+        self.or_reclaim_and(&attempt, &attempt)
+    }
+
+    /// Tries, and when memory is out reclaims and does `last`.
+    pub(super) fn or_reclaim_and<T>(&self, attempt: impl Fn() -> Result<T>, last: impl Fn() -> Result<T>) -> Result<T> {
         match attempt() {
             Err(Error::OutOfMemory { .. }) => {
                 // One that somebody begins from here on serves us too.
@@ -52,7 +57,7 @@ impl<M: Machine> Heap<M> {
                     self.reclaim_alone(exclusive);
                 }
                 drop(exclusive);
-                attempt()
+                last()
             }
             other => other,
         }
@@ -76,15 +81,23 @@ impl<M: Machine> Heap<M> {
     }
 
     pub(super) fn reclaim_alone(&self, _exclusive: &Exclusive<'_>) {
+        /// Destructors free into caches that were drained before: go round again, but not for ever.
+        const MAX_ROUNDS: usize = 8;
         self.nr_reclaims_begun.fetch_add(1, Ordering::AcqRel);
-        self.drain_this_cpu();
         M::drain_other_cpus();
-        for (_, cache) in self.caches() {
-            cache.reap(&self.supply);
+        for _ in 0..MAX_ROUNDS {
+            let before = self.supply.frames.nr_free();
+            self.drain_this_cpu();
+            for (_, cache) in self.caches() {
+                cache.reap(&self.supply);
+            }
+            self.supply.reap();
+            // What the reaping put into this CPU's page magazine.
+            self.supply.frames.drain_this_cpu();
+            if self.supply.frames.nr_free() == before {
+                break;
+            }
         }
-        self.supply.reap();
-        // What the reaping put into this CPU's page magazine.
-        self.supply.frames.drain_this_cpu();
     }
 
     /// Reclaims so far.

@@ -16,6 +16,10 @@ thread_local! {
     static BANK: Cell<Option<&'static Bank>> = const { Cell::new(None) };
     static REPORTS: RefCell<Vec<Error>> = const { RefCell::new(Vec::new()) };
     static DRAIN: Cell<Option<fn()>> = const { Cell::new(None) };
+    /// CPUs that only wait, and the heap they wait on: this thread drains them when it is asked to.
+    static PARKED: RefCell<Option<(&'static Heap<Host>, Vec<&'static Bank>)>> = const { RefCell::new(None) };
+    static IRQ_DEPTH: Cell<usize> = const { Cell::new(0) };
+    static INTERRUPT: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
 /// The test machine.
@@ -29,22 +33,31 @@ unsafe impl Machine for Host {
     }
 
     fn irq_save() -> usize {
-        0
+        interrupt();
+        let depth = IRQ_DEPTH.get();
+        IRQ_DEPTH.set(depth + 1);
+        depth
     }
 
-    unsafe fn irq_restore(_saved: usize) {}
+    unsafe fn irq_restore(saved: usize) {
+        assert_eq!(IRQ_DEPTH.get(), saved + 1, "interrupt flags restored out of order");
+        IRQ_DEPTH.set(saved);
+        interrupt();
+    }
 
     fn relax(_nr_turns: u32) {
         std::thread::yield_now();
     }
 
     fn drain_other_cpus() {
+        assert_eq!(IRQ_DEPTH.get(), 0, "other CPUs asked with interrupts off");
         if let Some(drain) = DRAIN.get() {
             drain();
         }
     }
 
     fn report(error: Error) {
+        assert_eq!(IRQ_DEPTH.get(), 0, "a report with a lock held");
         REPORTS.with_borrow_mut(|reports| reports.push(error));
     }
 
@@ -59,6 +72,34 @@ unsafe impl Machine for Host {
     unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
         Err(Error::Foreign { addr: addr.addr().get() })
     }
+}
+
+/// An interrupt, at the edges of each stretch with interrupts off: where one that waited would come. Not in another.
+fn interrupt() {
+    if IRQ_DEPTH.get() == 0
+        && let Some(handler) = INTERRUPT.take()
+    {
+        handler();
+        INTERRUPT.set(Some(handler));
+    }
+}
+
+/// From here on `handler` runs on this thread whenever interrupts are about to go off, and when they come on again.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn on_interrupt(handler: Option<fn()>) {
+    INTERRUPT.set(handler);
+}
+
+fn drain_parked() {
+    let Some((heap, banks)) = PARKED.with_borrow(Clone::clone) else { return };
+    let me = BANK.get();
+    for bank in banks {
+        if me.is_none_or(|me| !std::ptr::eq(me, bank)) {
+            BANK.set(Some(bank));
+            heap.drain_this_cpu();
+        }
+    }
+    BANK.set(me);
 }
 
 /// What was reported on this thread since the last call.
@@ -126,6 +167,15 @@ impl TestHeap {
         DRAIN.set(drain);
     }
 
+    /// From here on the other CPUs known by now wait, and are drained by this thread on request.
+    #[allow(dead_code, reason = "not every test binary uses all of the machine")]
+    pub(crate) fn park_other_cpus(&self) {
+        // SAFETY: the banks live until the test heap is dropped, which clears the list.
+        let banks = self.banks.borrow().iter().map(|bank| unsafe { bank.as_ref() }).collect();
+        PARKED.set(Some((self.heap, banks)));
+        self.on_drain(Some(drain_parked));
+    }
+
     /// Panics unless every count agrees and nothing has been reported.
     pub(crate) fn check(&self) {
         let account = self.heap.account();
@@ -156,6 +206,8 @@ impl Drop for TestHeap {
     fn drop(&mut self) {
         BANK.set(None);
         DRAIN.set(None);
+        PARKED.set(None);
+        INTERRUPT.set(None);
         // SAFETY: made in `new` by Box; the tests' uses of it end before the test heap's.
         drop(unsafe { Box::from_raw(self.owner) });
         for bank in self.banks.borrow().iter() {
@@ -168,7 +220,7 @@ impl Drop for TestHeap {
 }
 
 /// A heap on the host's heap; it is too large for a test thread's stack.
-fn new_heap() -> Box<Heap<Host>> {
+pub(crate) fn new_heap() -> Box<Heap<Host>> {
     static EMPTY: Heap<Host> = Heap::new();
     let mut place = Box::<Heap<Host>>::new_uninit();
     // SAFETY: a heap without memory owns nothing, so a copy of its bytes is another such heap; EMPTY is never used.

@@ -50,6 +50,11 @@ figures: build
     @{{ runner }} figures {{ words }}
     @cargo test --quiet --package tests --test disassembly -- --nocapture hit_path
 
+# Measure mm on this host beside other allocators, in turns; ARGS such as --quick, --count or part of a workload's name
+[group('run')]
+bench-native *args:
+    @CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}" cargo run --quiet --release --package bench -- {{ args }}
+
 # Add function, file and line to the kernel addresses in a serial log
 [group('run')]
 symbolize LOG:

@@ -76,7 +76,7 @@ impl fmt::Display for End {
             Self::CommandFailed => f.write_str("a command failed"),
             Self::Crashed => f.write_str("the kernel crashed; the report is above"),
             Self::BadBoot => f.write_str("the kernel refused the boot; the reason is above"),
-            Self::Reset => f.write_str("the machine was reset or switched off without a report (a triple fault?)"),
+            Self::Reset => f.write_str("the machine was reset: by `reboot`, or by a triple fault"),
             Self::Qemu(code) => write!(f, "QEMU gave up with status {code}"),
             Self::Killed => f.write_str("QEMU was ended by a signal"),
             Self::TimedOut => f.write_str("time was up, and QEMU was ended"),

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use kernel::rng::SplitMix64;
 
-use super::verdict::Failure;
 use super::Run;
+use super::verdict::Failure;
 use crate::machine::HEAP;
 
 /// Bytes of the smallest block: the word that describes it, and one of pattern.

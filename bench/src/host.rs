@@ -1,0 +1,155 @@
+//! The machine that `mm` runs on here: a thread is a CPU, the direct map is one mapping of the host.
+//!
+//! Only what the hit path touches is made cheap: the bank is found by one load relative to the thread pointer, as a
+//! kernel finds it relative to GS. Interrupts do not exist, so masking them costs nothing here; the slow paths are a
+//! little cheaper than in a kernel by that.
+
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+use mm::bank::Bank;
+use mm::error::{Error, Result};
+use mm::frame::PAGE_SIZE;
+use mm::heap::Heap;
+use mm::machine::Machine;
+use mm::memory_map::{Region, RegionKind};
+
+use crate::peers::Peer;
+
+/// CPUs, hence threads that may allocate from `mm`.
+pub(crate) const NR_CPUS: usize = 2;
+
+/// Bytes of the direct map. Pages that are never touched cost the host nothing.
+const MEMORY_BYTES: usize = 1 << 30;
+
+static HEAP: Heap<Host> = Heap::new();
+static BANKS: [Bank; NR_CPUS] = [const { Bank::empty() }; NR_CPUS];
+
+thread_local! {
+    /// Null until [`enter_cpu`]. Neither initialised lazily nor dropped: an access is a plain load.
+    static BANK: Cell<*const Bank> = const { Cell::new(ptr::null()) };
+}
+
+/// The host as a machine.
+#[derive(Debug)]
+struct Host;
+
+// SAFETY: `enter_cpu` gives each bank to one thread at a time, and a thread is a CPU that nothing interrupts.
+unsafe impl Machine for Host {
+    #[inline(always)]
+    fn bank() -> &'static Bank {
+        let bank = BANK.get();
+        debug_assert!(!bank.is_null(), "the thread is no CPU");
+        // SAFETY: every thread that measures calls `enter_cpu` first; the bank is a static.
+        unsafe { &*bank }
+    }
+
+    fn irq_save() -> usize {
+        0
+    }
+
+    unsafe fn irq_restore(_saved: usize) {}
+
+    fn relax(nr_turns: u32) {
+        // As in a kernel: wait for the other CPU; but a CPU of the host may be taken from the holder.
+        if nr_turns < 1000 { std::hint::spin_loop() } else { std::thread::yield_now() }
+    }
+
+    /// Only reached when memory runs out, which the sizes here do not let happen.
+    fn drain_other_cpus() {}
+
+    fn report(error: Error) {
+        panic!("mm reports {error}");
+    }
+
+    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
+        Err(Error::OutOfMemory { bytes: nr_pages * PAGE_SIZE })
+    }
+
+    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
+        None
+    }
+
+    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
+        Err(Error::Foreign { addr: addr.addr().get() })
+    }
+}
+
+/// Gives the heap its memory. Once, before any thread allocates from it.
+pub(crate) fn init() {
+    let memory = map_memory(MEMORY_BYTES);
+    // Physical address 0 is the start of the mapping; frame 0 is never handed out.
+    let map = [Region { start: PAGE_SIZE as u64, end: MEMORY_BYTES as u64, kind: RegionKind::Usable }];
+    BANK.set(&raw const BANKS[0]);
+    // SAFETY: the mapping is this heap's alone, zeroed and lives for ever; this is the first use.
+    let made = unsafe { HEAP.frames().init(&map, &[], memory.as_ptr().expose_provenance()) };
+    assert!(made.is_ok(), "{made:?}");
+    for (cpu, bank) in BANKS.iter().enumerate() {
+        HEAP.add_cpu(cpu, bank);
+    }
+    HEAP.init();
+    BANK.set(ptr::null());
+}
+
+/// Makes this thread CPU number `cpu`, below [`NR_CPUS`], for good. No other live thread is that CPU.
+pub(crate) fn enter_cpu(cpu: usize) {
+    BANK.set(&raw const BANKS[cpu]);
+}
+
+/// Panics unless every frame that `mm` manages is where its own counts say. No thread allocates meanwhile.
+pub(crate) fn check_account() {
+    let account = HEAP.account();
+    assert!(account.adds_up(), "{account:?}: difference {}", account.difference());
+}
+
+/// `nr_bytes` of zeroed memory at a page boundary, for ever.
+pub(crate) fn map_memory(nr_bytes: usize) -> NonNull<u8> {
+    let (rights, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+    // SAFETY: an anonymous mapping at an address of the host's choice touches nothing that exists.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), nr_bytes, rights, flags, -1, 0) };
+    assert!(memory != libc::MAP_FAILED, "the host does not map {nr_bytes} bytes: {}", std::io::Error::last_os_error());
+    NonNull::new(memory.cast()).expect("a mapping is not at address 0")
+}
+
+/// `mm` as a kernel's code calls it: as the global allocator, with a layout on both sides.
+pub(crate) struct Mm;
+
+impl Peer for Mm {
+    const NAME: &'static str = "mm";
+
+    #[inline(always)]
+    fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: no layout of the workloads has size 0.
+        unsafe { std::alloc::GlobalAlloc::alloc(&HEAP, layout) }
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(object: *mut u8, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        unsafe { std::alloc::GlobalAlloc::dealloc(&HEAP, object, layout) }
+    }
+}
+
+/// `mm` by its own functions, which say what went wrong in a `Result`.
+pub(crate) struct MmResult;
+
+impl Peer for MmResult {
+    const NAME: &'static str = "mm-result";
+
+    #[inline(always)]
+    fn alloc(layout: Layout) -> *mut u8 {
+        HEAP.alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(object: *mut u8, layout: Layout) {
+        // SAFETY: the objects of the workloads come from `alloc`, which they have seen not to be null.
+        let object = unsafe { NonNull::new_unchecked(object) };
+        // SAFETY: as promised by the caller.
+        if let Err(error) = unsafe { HEAP.dealloc(object, layout) } {
+            Host::report(error);
+        }
+    }
+}

@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, compiler_f
 use crate::magazine::Magazine;
 
 /// Magazines in a rack at most.
-pub const RACK: usize = 6;
+pub const RACK: usize = 14;
 
 /// One CPU's magazines of one cache. See the module.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct CpuCache {
     previous: AtomicPtr<Magazine>,
     nr_allocs: AtomicU64,
     nr_frees: AtomicU64,
-    // The second line: touched once in a magazine's worth of operations.
+    // The lines behind the first: touched once in a magazine's worth of operations.
     rack: [AtomicPtr<Magazine>; RACK],
     nr_full: AtomicU32,
     /// Rounds held here, behind the loaded magazine.
@@ -51,7 +51,7 @@ pub struct CpuCache {
     nr_swaps: AtomicU64,
 }
 
-const _: () = assert!(size_of::<CpuCache>() == 128, "two cache lines, a power of two apart");
+const _: () = assert!(size_of::<CpuCache>() == 256, "four cache lines, a power of two apart");
 
 /// Counters of one CPU and cache. Each has a single writer; a reader elsewhere sees a recent value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -33,10 +33,30 @@ static TABLE: [u8; TABLE_MAX / 8 + 1] = {
     table
 };
 
+/// Above [`TABLE_MAX`] every class is a multiple of this.
+const LARGE_GRANULE: usize = 128;
+
+static LARGE_TABLE: [u8; MAX_CLASS_SIZE / LARGE_GRANULE + 1] = {
+    let mut table = [0; MAX_CLASS_SIZE / LARGE_GRANULE + 1];
+    let mut i = 0;
+    while i < table.len() {
+        table[i] = index_by_shift(i * LARGE_GRANULE) as u8;
+        i += 1;
+    }
+    table
+};
+
 /// The class of a `size` from 0 to [`MAX_CLASS_SIZE`].
 #[inline(always)]
 pub fn index(size: usize) -> usize {
-    if size <= TABLE_MAX { TABLE[size.div_ceil(8)] as usize } else { index_by_shift(size) }
+    if size <= TABLE_MAX { TABLE[size.div_ceil(8)] as usize } else { large_index(size) }
+}
+
+/// Out of line: merged with the look-up above, it costs small sizes more than a call costs large ones.
+#[cold]
+#[inline(never)]
+fn large_index(size: usize) -> usize {
+    LARGE_TABLE[size.div_ceil(LARGE_GRANULE)] as usize
 }
 
 const fn index_by_shift(size: usize) -> usize {

@@ -118,7 +118,8 @@ fn af04_same_pointer_on_two_cpus() {
 fn af04_same_pointer_in_a_magazine_of_the_depot() {
     let test = TestHeap::new(2048);
     let n = rounds64(&test);
-    let objects: Vec<_> = (0..12 * n).map(|_| alloc64(test.heap)).collect();
+    // More than the rack and the two magazines before it hold.
+    let objects: Vec<_> = (0..(mm::cpu_cache::RACK + 6) * n).map(|_| alloc64(test.heap)).collect();
     objects.iter().for_each(|&object| free64(test.heap, object));
     let id = size_class::index(64) as u16;
     assert!(test.heap.cache_account(id).nr_in_depot > 0, "the rack holds all {}", objects.len());

@@ -8,98 +8,27 @@
 //! No lock is held while a constructor, a destructor or a report runs; they may allocate, from this cache too: the
 //! CPU's magazines are busy then, and the slabs serve.
 
+mod settings;
+
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::cpu_cache::RACK;
 use crate::depot::{Depot, DepotCounters, Trade};
 use crate::error::{Error, Result};
-use crate::frame::{Frame, PAGE_SIZE};
+use crate::frame::Frame;
 use crate::geometry::Geometry;
 use crate::machine::Machine;
 use crate::magazine::Magazine;
-use crate::magazine_size::MagazineSize;
-use crate::size_class::{self, MAX_CLASS_SIZE};
 use crate::slab::{SlabCounters, Slabs};
 use crate::supply::Supply;
+
+use settings::Plan;
+pub use settings::Settings;
 
 /// New slabs are made for this part of a magazine: a first allocation shall not take pages for dozens of objects, nor
 /// the next few come here again.
 const GROW_PART: usize = 4;
-
-/// What a cache is made for.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// For people.
-    pub name: &'static str,
-    /// Bytes of an object.
-    pub size: usize,
-    /// Alignment of an object, in bytes: a power of two up to a page.
-    pub align: usize,
-    /// Prepares an object when it first leaves the slabs; may refuse, and the allocation fails then.
-    pub constructor: Option<fn(NonNull<u8>) -> Result<()>>,
-    /// Undoes the constructor before the object goes back to the slabs.
-    pub destructor: Option<fn(NonNull<u8>)>,
-}
-
-impl Settings {
-    /// Objects of `size` bytes at multiples of `align`, with nothing to construct.
-    pub const fn new(name: &'static str, size: usize, align: usize) -> Self {
-        Self { name, size, align, constructor: None, destructor: None }
-    }
-
-    /// The distance of objects, in bytes.
-    const fn object_size(&self) -> Result<usize> {
-        if !self.align.is_power_of_two() || self.align > PAGE_SIZE {
-            return Err(Error::BadRequest { value: self.align });
-        }
-        if self.size == 0 || self.size > MAX_CLASS_SIZE {
-            return Err(Error::BadRequest { value: self.size });
-        }
-        let align = if self.align < 8 { 8 } else { self.align };
-        let size = self.size.next_multiple_of(align);
-        let least = size_class::MIN_CLASS_SIZE.next_multiple_of(align);
-        let size = if size < least { least } else { size };
-        // At most a page more than the largest class, by alignment; refuse what no slab can hold.
-        if size > MAX_CLASS_SIZE { Err(Error::BadRequest { value: self.size }) } else { Ok(size) }
-    }
-}
-
-/// What follows from the settings.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    settings: Settings,
-    geometry: Geometry,
-    /// Magazines in a CPU's rack.
-    rack: usize,
-    /// Full magazines in the depot at most.
-    depot_limit: u32,
-}
-
-impl Plan {
-    const fn new(settings: Settings, geometry: Geometry) -> Self {
-        /// What one CPU's magazines, and what the depot may hold, in bytes.
-        const CPU_BYTES: usize = 128 * 1024;
-        const DEPOT_BYTES: usize = 1024 * 1024;
-        let magazine_bytes = MagazineSize::new(geometry.object_size).rounds() * geometry.object_size;
-        let on_cpu = CPU_BYTES / magazine_bytes;
-        let rack = on_cpu.saturating_sub(2);
-        let depot = DEPOT_BYTES / magazine_bytes;
-        Self {
-            settings,
-            geometry,
-            rack: if rack < RACK { rack } else { RACK },
-            depot_limit: if depot < 4 {
-                4
-            } else if depot > 64 {
-                64
-            } else {
-                depot as u32
-            },
-        }
-    }
-}
 
 /// A cache, or a vacant place for one.
 #[derive(Debug)]
@@ -404,8 +333,12 @@ impl<M: Machine> Cache<M> {
         while let Some(magazine) = self.depot.take_any() {
             self.discard(supply, magazine);
         }
-        self.depot.after_reap();
         self.slabs.reap(&supply.frames);
+    }
+
+    /// Lets the magazines shrink if nobody has met at the depot since the last reclaim. Once in each.
+    pub(crate) fn shrink_if_idle(&self) {
+        self.depot.after_reap();
     }
 
     /// Slab counters.

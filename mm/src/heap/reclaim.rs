@@ -98,6 +98,9 @@ impl<M: Machine> Heap<M> {
                 break;
             }
         }
+        for (_, cache) in self.caches() {
+            cache.shrink_if_idle();
+        }
     }
 
     /// Reclaims so far.

@@ -12,6 +12,10 @@
 //! memory access: the compiler could then lift it above the [`set_base`] that makes it valid, and reuse a stale value
 //! of a word that changes. With `readonly` every asm block that clobbers memory, every opaque call and every store that
 //! might alias is a limit, [`set_base`] among them. The price is one load after a store now and then.
+//!
+//! [`address_plus`] is `nomem` all the same: its word never changes, and an allocation and the free that follows it
+//! shall find the same register. What remains to be kept below [`set_base`] is so by a call: the function that sets the
+//! first CPU's base is not inlined, and no pass of the compiler moves an asm block across a call.
 
 use crate::msr;
 use core::arch::asm;
@@ -43,6 +47,24 @@ pub unsafe fn set_base(base: usize) {
 pub unsafe fn this_cpu_ptr() -> *mut u8 {
     // SAFETY: the base is set, and word 0 holds the area's own address.
     unsafe { load::<0>() as *mut u8 }
+}
+
+/// The sum of the address at `gs:[WORD]` and `offset`.
+///
+/// In one register, of which the compiler does not know that it is a sum. So accesses to what lies there name that one
+/// register, and not each of them the sum again: some cores forward stores to loads at full speed only then.
+///
+/// # Safety
+/// The base is set on this CPU, and its area has an aligned word at `WORD` that is never written again.
+#[inline(always)]
+pub unsafe fn address_plus<const WORD: usize>(offset: usize) -> *mut u8 {
+    const { assert!(WORD.is_multiple_of(8) && WORD <= i32::MAX as usize, "an aligned 31-bit offset") };
+    let mut address = offset;
+    // SAFETY: the caller's promise makes this a plain aligned load. Why `nomem`: see the module's text.
+    unsafe {
+        asm!("add {}, gs:[{}]", inout(reg) address, const WORD, options(pure, nomem, nostack));
+    }
+    core::ptr::with_exposed_provenance_mut(address)
 }
 
 /// The word at `gs:[OFFSET]`.

@@ -6,6 +6,7 @@
 
 use core::arch::asm;
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicU64;
 
 /// RFLAGS.IF.
 const INTERRUPT_FLAG: usize = 1 << 9;
@@ -158,4 +159,26 @@ pub fn full_fence() {
 pub fn fence_before_msr() {
     // SAFETY: both are in every 64-bit CPU.
     unsafe { asm!("mfence", "lfence", options(nostack, preserves_flags)) }
+}
+
+/// Adds `N` to `word` by an instruction that no interrupt can split, and returns what the word holds then.
+///
+/// For words that only this CPU writes: its interrupt handlers see the word before the addition or after it. Other CPUs
+/// may not write it, as the bus is not locked. That makes it some twenty cycles cheaper than `fetch_add`.
+#[inline(always)]
+pub fn add_on_this_cpu<const N: i64>(word: &AtomicU64) -> u64 {
+    const { assert!(N == N as i32 as i64, "the instruction takes 32 bits") };
+    let sum;
+    // SAFETY: the word is a valid, aligned atomic. Memory is clobbered, so the compiler orders other accesses with this.
+    unsafe {
+        asm!(
+            "add qword ptr [{word}], {n}",
+            "mov {sum}, qword ptr [{word}]",
+            word = in(reg) word.as_ptr(),
+            n = const N,
+            sum = lateout(reg) sum,
+            options(nostack),
+        );
+    }
+    sum
 }

@@ -1,12 +1,12 @@
 //! The machine that `mm` runs on here: a thread is a CPU, the direct map is one mapping of the host.
 //!
-//! Only what the hit path touches is made cheap: the bank is found by one load relative to the thread pointer, as a
-//! kernel finds it relative to GS. Interrupts do not exist, so masking them costs nothing here; the slow paths are a
+//! What the hit path touches is what it is in the kernel: the bank is found by a load relative to GS, which a process on
+//! this system may use as it likes, and a word is added to by one instruction. Interrupts do not exist, so masking them costs nothing here; the slow paths are a
 //! little cheaper than in a kernel by that.
 
 use std::alloc::Layout;
-use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
 
 use mm::bank::Bank;
 use mm::error::{Error, Result};
@@ -26,10 +26,8 @@ const MEMORY_BYTES: usize = 1 << 30;
 static HEAP: Heap<Host> = Heap::new();
 static BANKS: [Bank; NR_CPUS] = [const { Bank::empty() }; NR_CPUS];
 
-thread_local! {
-    /// Null until [`enter_cpu`]. Neither initialised lazily nor dropped: an access is a plain load.
-    static BANK: Cell<*const Bank> = const { Cell::new(ptr::null()) };
-}
+/// What GS points at: the address of the CPU's bank.
+static AREAS: [&Bank; NR_CPUS] = [&BANKS[0], &BANKS[1]];
 
 /// The host as a machine.
 #[derive(Debug)]
@@ -39,10 +37,19 @@ struct Host;
 unsafe impl Machine for Host {
     #[inline(always)]
     fn bank() -> &'static Bank {
-        let bank = BANK.get();
-        debug_assert!(!bank.is_null(), "the thread is no CPU");
-        // SAFETY: every thread that measures calls `enter_cpu` first; the bank is a static.
-        unsafe { &*bank }
+        // SAFETY: every thread that measures calls `enter_cpu` first; the word is the address of a static.
+        unsafe { &*std::ptr::with_exposed_provenance(arch::gs::load::<0>()) }
+    }
+
+    #[inline(always)]
+    fn bank_at(offset: usize) -> *const u8 {
+        // SAFETY: as above.
+        unsafe { arch::gs::address_plus::<0>(offset) }
+    }
+
+    #[inline(always)]
+    fn add_on_this_cpu<const N: i64>(word: &AtomicU64) -> u64 {
+        arch::irq::add_on_this_cpu::<N>(word)
     }
 
     fn irq_save() -> usize {
@@ -81,7 +88,7 @@ pub(crate) fn init() {
     let memory = map_memory(MEMORY_BYTES);
     // Physical address 0 is the start of the mapping; frame 0 is never handed out.
     let map = [Region { start: PAGE_SIZE as u64, end: MEMORY_BYTES as u64, kind: RegionKind::Usable }];
-    BANK.set(&raw const BANKS[0]);
+    enter_cpu(0);
     // SAFETY: the mapping is this heap's alone, zeroed and lives for ever; this is the first use.
     let made = unsafe { HEAP.frames().init(&map, &[], memory.as_ptr().expose_provenance()) };
     assert!(made.is_ok(), "{made:?}");
@@ -89,12 +96,22 @@ pub(crate) fn init() {
         HEAP.add_cpu(cpu, bank);
     }
     HEAP.init();
-    BANK.set(ptr::null());
+    set_gs(0);
 }
 
 /// Makes this thread CPU number `cpu`, below [`NR_CPUS`], for good. No other live thread is that CPU.
 pub(crate) fn enter_cpu(cpu: usize) {
-    BANK.set(&raw const BANKS[cpu]);
+    ptr::from_ref(AREAS[cpu]).expose_provenance();
+    set_gs(ptr::from_ref(&AREAS[cpu]).expose_provenance());
+}
+
+/// Sets this thread's GS base, at which nothing of the C library's lies on x86-64.
+fn set_gs(base: usize) {
+    /// From the kernel's `asm/prctl.h`.
+    const ARCH_SET_GS: i32 = 0x1001;
+    // SAFETY: it changes a register of this thread that only `Host` reads.
+    let result = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
+    assert!(result == 0, "the GS base cannot be set: {}", std::io::Error::last_os_error());
 }
 
 /// Panics unless every frame that `mm` manages is where its own counts say. No thread allocates meanwhile.

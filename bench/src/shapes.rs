@@ -9,32 +9,39 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::peers::Peer;
 use crate::round::{Round, Sample};
-use crate::workload::{MIX, SMALL, TINY};
+use crate::workload::{MIX, MIX_ALIGN, SMALL, TINY};
 
 /// What an object that is handed to `free` was allocated as.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    pub(crate) object: *mut u8,
-    /// Index into [`MIX`].
-    pub(crate) mix: usize,
+    object: *mut u8,
+    size: usize,
 }
 
 impl Slot {
     /// A new object of size number `mix`, stamped.
     #[inline(always)]
     pub(crate) fn alloc<P: Peer>(mix: usize) -> Self {
-        let object = P::alloc(MIX[mix]);
-        stamp_object(object, mix as u8);
-        Self { object, mix }
+        let size = MIX[mix].size();
+        let object = P::alloc(Self::layout(size));
+        stamp_object(object, size as u8);
+        Self { object, size }
     }
 
-    /// Frees the object; 1 if it was damaged.
+    /// The layout of the mix with this size: the alignment is known where the allocation is written, as it mostly is.
+    #[inline(always)]
+    fn layout(size: usize) -> Layout {
+        // SAFETY: the size and alignment of a layout of the mix.
+        unsafe { Layout::from_size_align_unchecked(size, MIX_ALIGN) }
+    }
+
+    /// Frees the object; not 0 if it was damaged.
     #[inline(always)]
     pub(crate) fn free<P: Peer>(self) -> u64 {
-        let nr_damaged = u64::from(read_stamp(self.object) != self.mix as u8);
+        let damage = u64::from(read_stamp(self.object) ^ self.size as u8);
         // SAFETY: made by `alloc` with this layout; a slot is freed once, when it is replaced or at the end.
-        unsafe { P::dealloc(self.object, MIX[self.mix]) };
-        nr_damaged
+        unsafe { P::dealloc(self.object, Self::layout(self.size)) };
+        damage
     }
 }
 
@@ -61,10 +68,10 @@ impl Random {
         Self(0x2545_f491_4f6c_dd1d ^ (thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The upper half is good; two instructions, as the harness counts in the result.
+    /// The upper half is good; two instructions with constants that fit into them, as the harness counts in the result.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.0 = self.0.wrapping_mul(0x5851_f42d).wrapping_add(0x1405_7b7f);
         self.0
     }
 }
@@ -193,19 +200,19 @@ pub(crate) fn batch<P: Peer, const CHECK: bool, const FIFO: bool, const N: usize
     sample
 }
 
-/// Replaces `nr_pairs` of the slots at random; returns how many objects were damaged.
+/// Replaces `nr_pairs` of the slots at random; not 0 if an object was damaged.
 #[inline(always)]
 pub(crate) fn replace<P: Peer>(slots: &mut [Slot], nr_pairs: u64, random: &mut Random) -> u64 {
-    let mut nr_damaged = 0;
+    let mut damage = 0;
     for _ in 0..nr_pairs {
         let number = random.next();
         // The high half of a product: a place below the length, without a division.
         let place = (((number >> 32) * slots.len() as u64) >> 32) as usize;
         let slot = &mut slots[place];
-        nr_damaged += slot.free::<P>();
+        damage |= slot.free::<P>();
         *slot = Slot::alloc::<P>((number >> 21) as usize % MIX.len());
     }
-    nr_damaged
+    damage
 }
 
 pub(crate) fn mstress<P: Peer>(round: &Round, thread: usize) -> Sample {

@@ -10,8 +10,11 @@ use crate::shapes;
 /// Bytes from 16 to 1024, as many between any two powers of two: what `pairmix`, `mstress` and `larson` ask for.
 pub(crate) static MIX: [Layout; 1024] = mix();
 
+/// The alignment of all of them.
+pub(crate) const MIX_ALIGN: usize = 8;
+
 const fn mix() -> [Layout; 1024] {
-    let mut layouts = [layout(16, 8); 1024];
+    let mut layouts = [layout(16, MIX_ALIGN); 1024];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut i = 0;
     while i < layouts.len() {
@@ -20,7 +23,7 @@ const fn mix() -> [Layout; 1024] {
         state ^= state << 17;
         let base = 16_usize << ((state >> 60) % 6);
         let size = base + 1 + (state >> 20) as usize % base;
-        layouts[i] = layout(size, 8);
+        layouts[i] = layout(size, MIX_ALIGN);
         i += 1;
     }
     layouts

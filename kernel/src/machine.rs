@@ -3,7 +3,7 @@
 //! Called by: `mm` ([`Machine`]) and `smp` ([`Hardware`]) through their traits, on every path that leaves pure code.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arch::apic::{self, LocalApic};
 use arch::{irq, tlb, tsc};
@@ -14,6 +14,7 @@ use mm::machine::Machine;
 use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, Shootdown, WorkSlots};
 use spin::Once;
 
+use crate::per_cpu::This;
 use crate::{crash, per_cpu, space, time, traps};
 
 /// All memory of the machine.
@@ -80,6 +81,16 @@ unsafe impl Machine for Cpu {
     #[inline(always)]
     fn bank() -> &'static Bank {
         per_cpu::this().bank()
+    }
+
+    #[inline(always)]
+    fn bank_at(offset: usize) -> *const u8 {
+        This::bank_at(offset)
+    }
+
+    #[inline(always)]
+    fn add_on_this_cpu<const N: i64>(word: &AtomicU64) -> u64 {
+        irq::add_on_this_cpu::<N>(word)
     }
 
     fn irq_save() -> usize {

@@ -8,6 +8,7 @@
 //! distance from it. Nothing migrates a thread of execution from CPU to CPU in this kernel.
 
 use core::marker::PhantomData;
+use core::mem::offset_of;
 use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -41,6 +42,8 @@ pub enum State {
 pub struct PerCpu {
     /// Its own address; gs:[0].
     this: AtomicPtr<PerCpu>,
+    /// The address of its bank, for the hit path of an allocation.
+    its_bank: AtomicPtr<Bank>,
     /// Which CPU.
     pub cpu: CpuId,
     apic_id: AtomicU32,
@@ -67,6 +70,7 @@ impl PerCpu {
     pub const fn new(cpu: CpuId, apic_id: u32) -> Self {
         Self {
             this: AtomicPtr::new(ptr::null_mut()),
+            its_bank: AtomicPtr::new(ptr::null_mut()),
             cpu,
             apic_id: AtomicU32::new(apic_id),
             state: AtomicU8::new(State::Starting as u8),
@@ -124,6 +128,9 @@ static AREAS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_
 static FIRST: PerCpu = PerCpu::new(CpuId::BOOT, 0);
 
 /// Gives the first CPU its area. Before anything that allocates or takes a lock.
+///
+/// Not inlined: see the text of [`arch::gs`].
+#[inline(never)]
 pub fn init_first_cpu(apic_id: u32) {
     FIRST.apic_id.store(apic_id, Ordering::Relaxed);
     publish(&FIRST);
@@ -135,6 +142,7 @@ pub fn init_first_cpu(apic_id: u32) {
 pub fn publish(area: &'static PerCpu) {
     let address = ptr::from_ref(area).cast_mut();
     area.this.store(address, Ordering::Relaxed);
+    area.its_bank.store(ptr::from_ref(&area.bank).cast_mut(), Ordering::Relaxed);
     AREAS[area.cpu.index()].store(address, Ordering::Release);
 }
 
@@ -170,6 +178,13 @@ impl This {
     #[inline(always)]
     pub fn bank(self) -> &'static Bank {
         &self.area.bank
+    }
+
+    /// The address `offset` bytes into this CPU's bank: see [`mm::machine::Machine::bank_at`].
+    #[inline(always)]
+    pub fn bank_at(offset: usize) -> *const u8 {
+        // SAFETY: as in `this`; `publish` writes the word before the base is set, and never again.
+        unsafe { gs::address_plus::<{ offset_of!(PerCpu, its_bank) }>(offset) }
     }
 
     /// Notes the stack that this CPU runs on from here.

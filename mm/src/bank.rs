@@ -5,8 +5,11 @@
 //!
 //! [`Machine::bank`]: crate::machine::Machine::bank
 
+use core::mem::offset_of;
+
 use crate::cpu_cache::CpuCache;
 use crate::page_magazine::PageMagazine;
+use crate::size_class::{self, GRANULE, MAX_CLASS_SIZE, NR_CLASSES};
 
 /// Caches that can exist at once: size classes, the allocator's own, and those that callers create.
 pub const MAX_CACHES: usize = 128;
@@ -23,7 +26,35 @@ pub struct Bank {
     pub(crate) pages: PageMagazine,
 }
 
+/// Where in a bank the magazines are that serve a request, by its last granule: the hit path's only look-up. Requests
+/// for up to 256 bytes share one line of it.
+static OFFSETS: [u16; MAX_CLASS_SIZE / GRANULE] = {
+    let mut offsets = [0; MAX_CLASS_SIZE / GRANULE];
+    let mut granule = 0;
+    while granule < offsets.len() {
+        offsets[granule] = Bank::offset_of(size_class::index((granule + 1) * GRANULE)) as u16;
+        granule += 1;
+    }
+    offsets
+};
+
+const _: () = assert!(Bank::offset_of(NR_CLASSES) <= 1 << u16::BITS);
+
 impl Bank {
+    /// Where in a bank the magazines of cache `id` are, in bytes.
+    #[inline(always)]
+    pub(crate) const fn offset_of(id: usize) -> usize {
+        offset_of!(Bank, caches) + id * size_of::<CpuCache>()
+    }
+
+    /// Where in a bank the magazines are that serve `size` bytes at a multiple of `align`. `None` for size 0, and if no
+    /// magazines do.
+    #[inline(always)]
+    pub(crate) fn offset_for(size: usize, align: usize) -> Option<usize> {
+        let granule = size_class::last_granule(size, align)?;
+        Some(usize::from(OFFSETS[granule]))
+    }
+
     /// A bank with no magazines.
     pub const fn empty() -> Self {
         // SAFETY: a bank is made of atomic integers and pointers, for all of which zero is a value, and by the

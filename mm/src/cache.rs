@@ -134,7 +134,7 @@ impl<M: Machine> Cache<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_slow(&self, supply: &Supply<M>) -> Result<NonNull<u8>> {
-        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold() else {
+        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
             return self.alloc_direct(supply);
         };
         loop {
@@ -174,7 +174,7 @@ impl<M: Machine> Cache<M> {
     #[inline(never)]
     pub(crate) fn free_slow(&self, supply: &Supply<M>, object: NonNull<u8>) -> Result<()> {
         let plan = self.plan();
-        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold() else {
+        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
             return self.free_direct(supply, object);
         };
         while !held.push(object) {
@@ -315,7 +315,7 @@ impl<M: Machine> Cache<M> {
 
     /// Gives this CPU's magazines and all their rounds back. False if an interrupt landed on a holder.
     pub(crate) fn drain_this_cpu(&self, supply: &Supply<M>) -> bool {
-        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold() else { return false };
+        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else { return false };
         while let Some(magazine) = held.take_any() {
             self.discard(supply, magazine);
         }

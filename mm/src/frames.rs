@@ -146,7 +146,7 @@ impl<M: Machine> Frames<M> {
     }
 
     fn pop(&self, kind: Kind) -> Option<Frame> {
-        let Some(mine) = M::bank().pages.try_hold() else {
+        let Some(mine) = M::bank().pages.try_hold::<M>() else {
             // An interrupt landed on a holder.
             let mut one = [Frame::new(0)];
             let n = self.take_batch(&mut one);
@@ -198,7 +198,7 @@ impl<M: Machine> Frames<M> {
         self.check_run(frame, 1, kind)?;
         let descriptor = self.table.of(frame);
         descriptor.set_head(Kind::Cached, 1);
-        let Some(mine) = M::bank().pages.try_hold() else {
+        let Some(mine) = M::bank().pages.try_hold::<M>() else {
             self.by_kind[kind as usize].fetch_sub(1, Ordering::Relaxed);
             return self.put_batch(&[frame]);
         };
@@ -302,7 +302,7 @@ impl<M: Machine> Frames<M> {
 
     /// Empties this CPU's page magazine into the bitmap. False if an interrupt landed on a holder.
     pub(crate) fn drain_this_cpu(&self) -> bool {
-        let Some(mine) = M::bank().pages.try_hold() else { return false };
+        let Some(mine) = M::bank().pages.try_hold::<M>() else { return false };
         let mut result = Ok(());
         while result.is_ok() && mine.spill(|batch| result = self.put_batch(batch)) > 0 {}
         if let Err(error) = result {

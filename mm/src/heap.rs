@@ -111,9 +111,9 @@ impl<M: Machine> Heap<M> {
     /// [`Error::OutOfMemory`].
     #[inline]
     pub fn alloc(&self, layout: Layout) -> Result<NonNull<u8>> {
-        match size_class::index_for(layout.size(), layout.align()) {
-            Some(class) => self.alloc_from(class),
-            None => self.alloc_large(layout),
+        match Self::hit(layout) {
+            Some(object) => Ok(object),
+            None => self.alloc_cold(layout),
         }
     }
 
@@ -141,70 +141,99 @@ impl<M: Machine> Heap<M> {
     /// Nobody uses the memory any more.
     #[inline]
     pub unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<()> {
-        match size_class::index_for(layout.size(), layout.align()) {
-            Some(class) => self.free_to(class, object),
-            // SAFETY: as promised by the caller.
-            None => unsafe { self.free_large(object, Some(layout.size())) },
+        if Self::hit_free(object, layout) {
+            return Ok(());
         }
+        // SAFETY: as promised by the caller.
+        unsafe { self.free_cold(object, layout) }
     }
 
+    /// A round of this CPU's loaded magazine: the whole hit path of an allocation.
     #[inline(always)]
-    fn alloc_from(&self, id: usize) -> Result<NonNull<u8>> {
-        match Self::hit(id) {
-            Some(object) => Ok(object),
-            None => self.alloc_cold(id),
-        }
+    fn hit(layout: Layout) -> Option<NonNull<u8>> {
+        Self::magazines_at(Bank::offset_for(layout.size(), layout.align())?).pop::<M>()
     }
 
-    /// A round of this CPU's loaded magazine of cache `id`: the whole hit path of an allocation.
+    /// Puts a round on this CPU's loaded magazine, if there is room: the whole hit path of a free.
     #[inline(always)]
-    fn hit(id: usize) -> Option<NonNull<u8>> {
-        Self::mine(id).try_hold()?.pop()
+    fn hit_free(object: NonNull<u8>, layout: Layout) -> bool {
+        Bank::offset_for(layout.size(), layout.align())
+            .is_some_and(|offset| Self::magazines_at(offset).push::<M>(object))
     }
 
-    /// Puts a round on this CPU's loaded magazine of cache `id`, if there is room: the whole hit path of a free.
+    /// This CPU's magazines that are `offset` bytes into its bank, by the word of [`Bank`].
     #[inline(always)]
-    fn hit_free(id: usize, object: NonNull<u8>) -> bool {
-        Self::mine(id).try_hold().is_some_and(|held| held.push(object))
+    fn magazines_at(offset: usize) -> &'static CpuCache {
+        // SAFETY: a cache is at this place in every bank, and the bank is this CPU's and static by the machine's promise.
+        unsafe { &*M::bank_at(offset).cast() }
     }
 
+    /// This CPU's magazines of cache `id`.
     #[inline(always)]
     fn mine(id: usize) -> &'static CpuCache {
         debug_assert!(id < MAX_CACHES);
-        // SAFETY: ids of size classes and of handles are below MAX_CACHES, the length of the array.
-        unsafe { M::bank().caches.get_unchecked(id) }
+        Self::magazines_at(Bank::offset_of(id))
     }
 
     #[cold]
     #[inline(never)]
-    fn alloc_cold(&self, id: usize) -> Result<NonNull<u8>> {
-        let cache = &self.caches[id];
-        // The last try takes no magazine: its frames may be the ones that the object's slab needs.
-        self.or_reclaim_and(|| cache.alloc_slow(&self.supply), || cache.alloc_direct(&self.supply))
+    fn alloc_cold(&self, layout: Layout) -> Result<NonNull<u8>> {
+        match size_class::index_for(layout.size(), layout.align()) {
+            Some(class) => self.alloc_slow(class),
+            None => self.alloc_large(layout),
+        }
     }
 
     /// As `alloc_cold`, for those who want a null pointer: a [`Result`] comes by way of memory.
     #[cold]
     #[inline(never)]
-    fn alloc_cold_or_null(&self, id: usize) -> *mut u8 {
-        self.alloc_cold(id).map_or(ptr::null_mut(), NonNull::as_ptr)
+    fn alloc_cold_or_null(&self, layout: Layout) -> *mut u8 {
+        self.alloc_cold(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
+    /// An object of cache `id`, which this CPU's loaded magazine does not have.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, id: usize) -> Result<NonNull<u8>> {
+        let cache = &self.caches[id];
+        // The last try takes no magazine: its frames may be the ones that the object's slab needs.
+        self.or_reclaim_and(|| cache.alloc_slow(&self.supply), || cache.alloc_direct(&self.supply))
+    }
+
+    /// Frees what the loaded magazine had no room for, or none for any.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the object any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_cold(&self, object: NonNull<u8>, layout: Layout) -> Result<()> {
+        match size_class::index_for(layout.size(), layout.align()) {
+            Some(class) => self.caches[class].free_slow(&self.supply, object),
+            // SAFETY: as promised by the caller.
+            None => unsafe { self.free_large(object, Some(layout.size())) },
+        }
+    }
+
+    /// As `free_cold`, with a complaint going to [`Machine::report`].
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the object any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_cold_or_report(&self, object: NonNull<u8>, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.free_cold(object, layout) }.unwrap_or_else(M::report);
+    }
+
+    /// Takes an object of cache `id` back.
     #[inline(always)]
     fn free_to(&self, id: usize, object: NonNull<u8>) -> Result<()> {
-        if Self::hit_free(id, object) {
+        if Self::mine(id).push::<M>(object) {
             return Ok(());
         }
         self.caches[id].free_slow(&self.supply, object)
-    }
-
-    /// As `free_to`, with a complaint going to [`Machine::report`].
-    #[cold]
-    #[inline(never)]
-    fn free_cold_or_report(&self, id: usize, object: NonNull<u8>) {
-        if let Err(error) = self.caches[id].free_slow(&self.supply, object) {
-            M::report(error);
-        }
     }
 
     /// One frame to be used as `kind`, after a reclaim if need be.

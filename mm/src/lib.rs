@@ -43,6 +43,7 @@ pub mod frame_bitmap;
 pub mod frame_table;
 #[cfg(not(loom))]
 pub mod frames;
+mod gate;
 pub mod geometry;
 #[cfg(not(loom))]
 pub mod heap;

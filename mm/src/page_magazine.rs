@@ -3,15 +3,17 @@
 //! Single frames, because adjacent ones are what a busy machine runs out of first. Half a magazine moves at a time, so
 //! that a CPU at the edge does not run to the lock on every operation: at most one lock for [`BATCH`] frames.
 //!
-//! The same rules as in [`crate::cpu_cache`]: only the owning CPU, only while `busy` is set by it, no locked
-//! instructions, all zero bytes are valid and empty.
+//! The same rules as in [`crate::cpu_cache`]: only the owning CPU, only while it holds the gate, no locked instructions,
+//! all zero bytes are valid and empty.
 
 use core::marker::PhantomData;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, compiler_fence};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 use crate::frame::Frame;
 use crate::frame_table::Kind;
+use crate::gate::Gate;
+use crate::machine::Machine;
 
 /// Frames it holds at most.
 pub const CAPACITY: usize = 64;
@@ -23,8 +25,8 @@ pub const BATCH: usize = CAPACITY / 2;
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct PageMagazine {
-    busy: AtomicBool,
-    nr_frames: AtomicU32,
+    /// Counts the frames.
+    gate: Gate,
     nr_allocs: AtomicU64,
     nr_frees: AtomicU64,
     /// Times the bitmap was visited, for a batch.
@@ -34,7 +36,7 @@ pub struct PageMagazine {
     frames: [AtomicU32; CAPACITY],
 }
 
-/// Having this means: `busy` was clear and is now set by this CPU.
+/// Having this means: this CPU has entered the gate alone.
 pub(crate) struct Held<'a> {
     magazine: &'a PageMagazine,
     not_send: PhantomData<*mut ()>,
@@ -54,21 +56,15 @@ pub struct PageCounters {
 }
 
 impl PageMagazine {
-    /// Sets `busy`, unless an interrupt landed on a holder.
-    pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
-        if self.busy.load(Relaxed) {
-            return None;
-        }
-        self.busy.store(true, Relaxed);
-        // The other party is a handler on this same CPU: only the compiler could reorder what it sees.
-        compiler_fence(SeqCst);
-        Some(Held { magazine: self, not_send: PhantomData })
+    /// Enters, unless an interrupt landed on a holder.
+    pub(crate) fn try_hold<M: Machine>(&self) -> Option<Held<'_>> {
+        self.gate.try_hold::<M>().then_some(Held { magazine: self, not_send: PhantomData })
     }
 
     /// What happened here so far.
     pub fn counters(&self) -> PageCounters {
         PageCounters {
-            nr_frames: u64::from(self.nr_frames.load(Relaxed)),
+            nr_frames: self.gate.read().len() as u64,
             nr_allocs: self.nr_allocs.load(Relaxed),
             nr_frees: self.nr_frees.load(Relaxed),
             nr_visits: self.nr_visits.load(Relaxed),
@@ -83,14 +79,13 @@ impl PageMagazine {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        compiler_fence(SeqCst);
-        self.magazine.busy.store(false, Relaxed);
+        self.magazine.gate.release();
     }
 }
 
 impl Held<'_> {
     fn len(&self) -> usize {
-        self.magazine.nr_frames.load(Relaxed) as usize
+        self.magazine.gate.read().len()
     }
 
     fn count(&self, counter: &AtomicU64, kind: Kind, change: i64) {
@@ -102,7 +97,7 @@ impl Held<'_> {
     /// Takes a frame, to be used as `kind`.
     pub(crate) fn pop(&self, kind: Kind) -> Option<Frame> {
         let n = self.len().checked_sub(1)?;
-        self.magazine.nr_frames.store(n as u32, Relaxed);
+        self.magazine.gate.set_len(n);
         self.count(&self.magazine.nr_allocs, kind, 1);
         Some(Frame::new(self.magazine.frames[n].load(Relaxed)))
     }
@@ -114,7 +109,7 @@ impl Held<'_> {
             return false;
         }
         self.magazine.frames[n].store(frame.number(), Relaxed);
-        self.magazine.nr_frames.store(n as u32 + 1, Relaxed);
+        self.magazine.gate.set_len(n + 1);
         self.count(&self.magazine.nr_frees, kind, -1);
         true
     }
@@ -127,7 +122,7 @@ impl Held<'_> {
         for (place, frame) in self.magazine.frames.iter().zip(&batch[..n]) {
             place.store(frame.number(), Relaxed);
         }
-        self.magazine.nr_frames.store(n as u32, Relaxed);
+        self.magazine.gate.set_len(n);
         let visits = &self.magazine.nr_visits;
         visits.store(visits.load(Relaxed) + 1, Relaxed);
         n
@@ -147,7 +142,7 @@ impl Held<'_> {
         for i in n..len {
             self.magazine.frames[i - n].store(self.magazine.frames[i].load(Relaxed), Relaxed);
         }
-        self.magazine.nr_frames.store((len - n) as u32, Relaxed);
+        self.magazine.gate.set_len(len - n);
         let visits = &self.magazine.nr_visits;
         visits.store(visits.load(Relaxed) + 1, Relaxed);
         put(&batch[..n]);

@@ -20,46 +20,11 @@ pub const MIN_CLASS_SIZE: usize = 16;
 /// Number of classes.
 pub const NR_CLASSES: usize = 79;
 
-/// Sizes up to here find their class by table, in one load.
-const TABLE_MAX: usize = 1024;
-
-static TABLE: [u8; TABLE_MAX / 8 + 1] = {
-    let mut table = [0; TABLE_MAX / 8 + 1];
-    let mut i = 0;
-    while i < table.len() {
-        table[i] = index_by_shift(i * 8) as u8;
-        i += 1;
-    }
-    table
-};
-
-/// Above [`TABLE_MAX`] every class is a multiple of this.
-const LARGE_GRANULE: usize = 128;
-
-static LARGE_TABLE: [u8; MAX_CLASS_SIZE / LARGE_GRANULE + 1] = {
-    let mut table = [0; MAX_CLASS_SIZE / LARGE_GRANULE + 1];
-    let mut i = 0;
-    while i < table.len() {
-        table[i] = index_by_shift(i * LARGE_GRANULE) as u8;
-        i += 1;
-    }
-    table
-};
+/// Every class is a multiple of this.
+pub(crate) const GRANULE: usize = 8;
 
 /// The class of a `size` from 0 to [`MAX_CLASS_SIZE`].
-#[inline(always)]
-pub fn index(size: usize) -> usize {
-    if size <= TABLE_MAX { TABLE[size.div_ceil(8)] as usize } else { large_index(size) }
-}
-
-/// Out of line: merged with the look-up above, it costs small sizes more than a call costs large ones.
-#[cold]
-#[inline(never)]
-fn large_index(size: usize) -> usize {
-    LARGE_TABLE[size.div_ceil(LARGE_GRANULE)] as usize
-}
-
-const fn index_by_shift(size: usize) -> usize {
+pub const fn index(size: usize) -> usize {
     if size <= MIN_CLASS_SIZE {
         return 0;
     }
@@ -82,20 +47,21 @@ pub const fn size(index: usize) -> usize {
     (1 << k) + ((index - 15) % 8 + 1) * (1 << (k - 3))
 }
 
-/// The class that serves `size` bytes at a multiple of `align`; `None` if that is a matter of whole frames.
+/// The granule in which the last byte lies of `size` bytes, rounded up to a multiple of `align`, a power of two. `None`
+/// if the request takes whole frames, and for size 0, of which no hit path needs to know.
 ///
-/// `align` is a power of two. Objects start at page starts plus multiples of their class, so an alignment above a page
-/// cannot be had here.
+/// Objects start at page starts plus multiples of their class, so an alignment above a page cannot be had here.
 #[inline(always)]
+pub(crate) fn last_granule(size: usize, align: usize) -> Option<usize> {
+    // Size 0 becomes the largest number of all.
+    let last = size.wrapping_sub(1) | (align - 1);
+    if last < MAX_CLASS_SIZE && align <= PAGE_SIZE { Some(last / GRANULE) } else { None }
+}
+
+/// The class that serves `size` bytes at a multiple of `align`, a power of two; `None` if that is a matter of whole
+/// frames.
 pub fn index_for(size: usize, align: usize) -> Option<usize> {
-    let size = if align <= 8 {
-        size
-    } else if align <= PAGE_SIZE {
-        size.max(1).checked_next_multiple_of(align)?
-    } else {
-        return None;
-    };
-    if size <= MAX_CLASS_SIZE { Some(index(size)) } else { None }
+    last_granule(size.max(1), align).map(|granule| index((granule + 1) * GRANULE))
 }
 
 #[cfg(test)]
@@ -106,7 +72,6 @@ mod tests {
     fn every_size_gets_the_smallest_class_that_holds_it() {
         for bytes in 0..=MAX_CLASS_SIZE {
             let class = index(bytes);
-            assert_eq!(class, index_by_shift(bytes), "{bytes}");
             assert!(size(class) >= bytes, "{bytes}");
             assert!(class == 0 || size(class - 1) < bytes, "{bytes}");
         }

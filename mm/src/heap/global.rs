@@ -13,12 +13,9 @@ use crate::size_class;
 unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match size_class::index_for(layout.size(), layout.align()) {
-            Some(class) => match Self::hit(class) {
-                Some(object) => object.as_ptr(),
-                None => self.alloc_cold_or_null(class),
-            },
-            None => self.alloc_large(layout).map_or(ptr::null_mut(), NonNull::as_ptr),
+        match Self::hit(layout) {
+            Some(object) => object.as_ptr(),
+            None => self.alloc_cold_or_null(layout),
         }
     }
 
@@ -28,12 +25,11 @@ unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        let Some(object) = NonNull::new(object) else { return };
-        match size_class::index_for(layout.size(), layout.align()) {
-            Some(class) if Self::hit_free(class, object) => {}
-            Some(class) => self.free_cold_or_report(class, object),
+        // SAFETY: by the contract of GlobalAlloc, `alloc` has returned it, and not as its word for failure.
+        let object = unsafe { NonNull::new_unchecked(object) };
+        if !Self::hit_free(object, layout) {
             // SAFETY: the caller gives up the memory, by the contract of GlobalAlloc.
-            None => unsafe { self.free_large(object, Some(layout.size())) }.unwrap_or_else(M::report),
+            unsafe { self.free_cold_or_report(object, layout) };
         }
     }
 

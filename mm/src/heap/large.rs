@@ -13,7 +13,6 @@ use crate::frame_table::Kind;
 use crate::machine::Machine;
 
 impl<M: Machine> Heap<M> {
-    #[cold]
     #[inline(never)]
     pub(super) fn alloc_large(&self, layout: Layout) -> Result<NonNull<u8>> {
         let out = Error::OutOfMemory { bytes: layout.size() };
@@ -33,8 +32,6 @@ impl<M: Machine> Heap<M> {
     /// # Safety
     ///
     /// Nobody uses the memory any more.
-    #[cold]
-    #[inline(never)]
     pub(super) unsafe fn free_large(&self, object: NonNull<u8>, size: Option<usize>) -> Result<()> {
         let addr = object.addr().get();
         let nr_pages = self.large_pages(object)?;

@@ -47,7 +47,11 @@ impl<M: Machine> Heap<M> {
     /// [`Error::OutOfMemory`], also when the constructor refused.
     #[inline]
     pub fn cache_alloc(&self, cache: &CacheHandle) -> Result<NonNull<u8>> {
-        self.alloc_from(usize::from(cache.id))
+        let id = usize::from(cache.id);
+        match Self::mine(id).pop::<M>() {
+            Some(object) => Ok(object),
+            None => self.alloc_slow(id),
+        }
     }
 
     /// Gives an object of `cache` back, in the state the constructor left it in.
@@ -73,10 +77,10 @@ impl<M: Machine> Heap<M> {
         let id = usize::from(cache.id);
         let mut n = 0;
         while n < objects.len() {
-            n += Self::mine(id).try_hold().map_or(0, |held| held.pop_many(&mut objects[n..]));
+            n += Self::mine(id).try_hold::<M>().map_or(0, |held| held.pop_many(&mut objects[n..]));
             let Some(place) = objects.get_mut(n) else { break };
             // One by the long way brings a further magazine.
-            match self.alloc_from(id) {
+            match self.alloc_slow(id) {
                 Ok(object) => *place = object,
                 Err(error) => {
                     // SAFETY: just allocated, and nobody has seen them.
@@ -103,10 +107,10 @@ impl<M: Machine> Heap<M> {
         let mut rest = objects;
         let mut result = Ok(());
         while !rest.is_empty() {
-            rest = &rest[Self::mine(id).try_hold().map_or(0, |held| held.push_many(rest))..];
+            rest = &rest[Self::mine(id).try_hold::<M>().map_or(0, |held| held.push_many(rest))..];
             let Some((&object, tail)) = rest.split_first() else { break };
             // One by the long way brings room.
-            result = result.and(self.free_to(id, object));
+            result = result.and(self.caches[id].free_slow(&self.supply, object));
             rest = tail;
         }
         result

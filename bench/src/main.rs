@@ -11,6 +11,8 @@ mod report;
 mod round;
 mod shapes;
 mod stats;
+#[cfg(test)]
+mod stepped;
 mod workload;
 
 use std::fs;

@@ -151,7 +151,12 @@ impl CpuCache {
             if is_consistent || nr_tries == MAX_TRIES {
                 // allocations + frees, and allocations - frees.
                 let nr_frees = (nr_operations as i64 - nr_live).max(0) as u64 / 2;
-                return Counters { nr_allocs: nr_operations - nr_frees.min(nr_operations), nr_frees, nr_swaps, nr_rounds };
+                return Counters {
+                    nr_allocs: nr_operations - nr_frees.min(nr_operations),
+                    nr_frees,
+                    nr_swaps,
+                    nr_rounds,
+                };
             }
             nr_tries += 1;
             core::hint::spin_loop();

@@ -32,7 +32,7 @@ use crate::machine::Machine;
 use crate::size_class::{self, NR_CLASSES};
 use crate::supply::Supply;
 
-pub use own_caches::CacheHandle;
+pub use own_caches::{CacheHandle, NR_PLACES};
 
 /// The allocator, whole. One static of the kernel.
 #[derive(Debug)]

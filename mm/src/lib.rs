@@ -14,7 +14,7 @@
 //!
 //! Principles:
 //! - No object carries allocator state while it is free: what the allocator knows lies beside the objects.
-//! - The hit path has no atomic read-modify-write and does not mask interrupts: its lock is a plain flag.
+//! - The hit path has no atomic read-modify-write and does not mask interrupts: its lock is a plain word, see `gate`.
 //! - Failure is a value, an [`error::Error`] with the offending numbers; panics are for broken invariants of ours.
 //! - Everything can be accounted for: see [`account`].
 //!
@@ -62,3 +62,5 @@ pub mod slab;
 #[cfg(not(loom))]
 pub mod supply;
 mod sync;
+#[cfg(not(loom))]
+pub mod typed;

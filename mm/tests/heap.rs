@@ -6,6 +6,7 @@ use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::TrySendError;
 
 use common::{TestHeap, take_reports};
 use mm::bank::MAX_CACHES;
@@ -460,7 +461,7 @@ fn threads_as_cpus_lose_nothing_when_objects_are_freed_elsewhere() {
     let banks: Vec<_> = (0..nr_cpus).map(|cpu| test.bank(cpu)).collect();
     let heap = test.heap;
     let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..nr_cpus).map(|_| std::sync::mpsc::channel::<(usize, usize)>()).unzip();
+        (0..nr_cpus).map(|_| std::sync::mpsc::sync_channel::<(usize, usize)>(500)).unzip();
     std::thread::scope(|scope| {
         for (cpu, receiver) in receivers.into_iter().enumerate() {
             let next = senders[(cpu + 1) % nr_cpus].clone();
@@ -479,7 +480,12 @@ fn threads_as_cpus_lose_nothing_when_objects_are_freed_elsewhere() {
                     let size = 16 + (random >> 40) as usize % 1500;
                     let object = heap.alloc(layout(size, 8)).expect("memory");
                     stamp(object, size.min(64), size);
-                    next.send((object.as_ptr().expose_provenance(), size)).expect("the next CPU listens");
+                    // Not more than so many on the way: a thread that does not run must not hold up all memory.
+                    while let Err(error) = next.try_send((object.as_ptr().expose_provenance(), size)) {
+                        assert!(matches!(error, TrySendError::Full(_)), "the next CPU listens");
+                        receiver.try_iter().for_each(free);
+                        std::thread::yield_now();
+                    }
                     receiver.try_iter().for_each(free);
                 }
                 drop(next);

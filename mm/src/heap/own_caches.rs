@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 
 use super::Heap;
+use super::reclaim::Exclusive;
 use crate::bank::MAX_CACHES;
 use crate::cache::{Cache, Settings};
 use crate::error::{Error, Result};
@@ -17,7 +18,17 @@ pub struct CacheHandle {
     id: u16,
 }
 
+/// Places for such caches.
+pub const NR_PLACES: usize = MAX_CACHES - NR_CLASSES;
+
 impl CacheHandle {
+    /// The cache in that place, which may be vacant: for those who own the place.
+    #[inline(always)]
+    pub(crate) fn at(place: usize) -> Self {
+        debug_assert!(place < NR_PLACES, "place {place} of {NR_PLACES}");
+        Self { id: (NR_CLASSES + place) as u16 }
+    }
+
     /// Its id, by which [`Heap::caches`] knows it.
     pub fn id(&self) -> u16 {
         self.id
@@ -32,10 +43,30 @@ impl<M: Machine> Heap<M> {
     /// [`Error::BadRequest`] for a size or alignment that slabs cannot have; [`Error::OutOfMemory`] if
     /// [`MAX_CACHES`] caches exist.
     pub fn create_cache(&self, settings: Settings) -> Result<CacheHandle> {
-        let _exclusive = self.exclude_others();
+        let exclusive = self.exclude_others();
+        // From the end: the first places are those that typed caches have by name.
         let id = (NR_CLASSES..MAX_CACHES)
+            .rev()
             .find(|&id| !self.caches[id].is_live())
             .ok_or(Error::OutOfMemory { bytes: size_of::<Cache<M>>() })?;
+        self.open_cache(&exclusive, id, settings)
+    }
+
+    /// Makes the cache of a certain place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadRequest`] for a size or alignment that slabs cannot have; [`Error::InUse`] if the place is taken.
+    pub(crate) fn create_cache_at(&self, place: usize, settings: Settings) -> Result<CacheHandle> {
+        let exclusive = self.exclude_others();
+        let id = NR_CLASSES + place;
+        if self.caches[id].is_live() {
+            return Err(Error::InUse { addr: id });
+        }
+        self.open_cache(&exclusive, id, settings)
+    }
+
+    fn open_cache(&self, _: &Option<Exclusive<'_>>, id: usize, settings: Settings) -> Result<CacheHandle> {
         self.caches[id].open(settings, settings.size)?;
         Ok(CacheHandle { id: id as u16 })
     }
@@ -135,10 +166,15 @@ impl<M: Machine> Heap<M> {
     ///
     /// # Errors
     ///
-    /// The handle again, and [`Error::Busy`] with the number of objects that are still out.
+    /// The handle again, and [`Error::Busy`] with the number of objects that are still out; [`Error::BadRequest`] if it
+    /// is none of a live cache.
     pub fn destroy_cache(&self, handle: CacheHandle) -> core::result::Result<(), (CacheHandle, Error)> {
         let cache = &self.caches[usize::from(handle.id)];
         let exclusive = self.exclude_others();
+        if !cache.is_live() {
+            let value = usize::from(handle.id);
+            return Err((handle, Error::BadRequest { value }));
+        }
         if let Some(exclusive) = &exclusive {
             self.reclaim_alone(exclusive);
         }

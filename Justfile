@@ -85,6 +85,12 @@ iso: build
 limine:
     @tools/limine.sh
 
+# Renew mm/budget.txt, the instructions that each path of mm may take; say why in it
+[group('build')]
+budget: build
+    BUDGET=renew tools/budget.sh
+    BUDGET=renew cargo test --quiet --package tests --test disassembly -- --nocapture hit_path
+
 # Remove all that was built
 [group('build')]
 clean:

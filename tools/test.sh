@@ -37,6 +37,9 @@ host() {
     stage "mm and smp" cargo test --no-fail-fast --quiet -p mm -p smp
     stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib
     stage "loader and tools" cargo test --no-fail-fast --quiet -p loader -p tests --lib
+    # Without the peers in C and C++: they want compilers, and no test is about them.
+    stage "bench" cargo test --no-fail-fast --quiet -p bench --no-default-features
+    stage "instruction budget" tools/budget.sh
 }
 
 # A target folder of their own: a global flag would otherwise build everything else again.

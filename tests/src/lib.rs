@@ -8,6 +8,7 @@
 //! Nothing here needs the network, and every QEMU started here dies with the process that started it.
 
 pub mod archive;
+pub mod budget;
 pub mod error;
 pub mod figures;
 pub mod gdb;

@@ -120,6 +120,20 @@ pub(crate) fn check_account() {
     assert!(account.adds_up(), "{account:?}: difference {}", account.difference());
 }
 
+/// Has every CPU give back what it holds without use. This thread is the only one that allocates, and CPU 0 from here.
+pub(crate) fn reclaim() {
+    for cpu in (0..NR_CPUS).rev() {
+        enter_cpu(cpu);
+        HEAP.drain_this_cpu();
+    }
+    HEAP.reclaim();
+}
+
+/// Frames that are not free.
+pub(crate) fn held_frames() -> u64 {
+    HEAP.frames().nr_managed() - HEAP.frames().nr_free()
+}
+
 /// `nr_bytes` of zeroed memory at a page boundary, for ever.
 pub(crate) fn map_memory(nr_bytes: usize) -> NonNull<u8> {
     let (rights, flags) =
@@ -146,6 +160,14 @@ impl Peer for Mm {
     unsafe fn dealloc(object: *mut u8, layout: Layout) {
         // SAFETY: as promised by the caller.
         unsafe { std::alloc::GlobalAlloc::dealloc(&HEAP, object, layout) }
+    }
+
+    fn trim() {
+        reclaim();
+    }
+
+    fn held_pages() -> Option<u64> {
+        Some(held_frames())
     }
 }
 

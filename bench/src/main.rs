@@ -13,6 +13,7 @@ mod shapes;
 mod stats;
 #[cfg(test)]
 mod stepped;
+mod waste;
 mod workload;
 
 use std::fs;
@@ -55,8 +56,19 @@ fn run(options: &Options) -> Result<(), String> {
     if options.is_count {
         return count::print(options);
     }
+    if options.is_frag {
+        return match waste::print(options)? {
+            false if options.is_demand => Err("a goal is missed".into()),
+            _ => Ok(()),
+        };
+    }
     host::init();
     locked::init();
+    if let Some((name, workload)) = &options.probe {
+        let allocator = ALLOCATORS.iter().find(|it| it.name == name).ok_or("no such allocator")?;
+        host::enter_cpu(0);
+        return (allocator.probe)(workload, options.recording.as_deref());
+    }
     match &options.play {
         Some((workload, allocator, nr_pairs)) => play(workload, allocator, *nr_pairs),
         None => table(options),

@@ -13,6 +13,9 @@ bandolier-bench [OPTIONS] [WORKLOAD..]: mm beside other allocators, on this host
   --all           also print every allocator's time
   --json FILE     also write one record a line to FILE
   --count         instructions of a pair, by valgrind, in place of times
+  --frag          memory held over memory asked for, in place of times
+  --recording F   with --frag: also play this recording of a kernel's allocator traffic
+  --demand        with --frag: fail if ours misses a goal
   --list          names of workloads and allocators";
 
 /// What is to be done.
@@ -25,9 +28,14 @@ pub(crate) struct Options {
     pub(crate) is_quick: bool,
     pub(crate) is_all: bool,
     pub(crate) is_count: bool,
+    pub(crate) is_frag: bool,
+    pub(crate) is_demand: bool,
     pub(crate) is_list: bool,
     pub(crate) is_help: bool,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) recording: Option<PathBuf>,
+    /// Print what that allocator holds in that workload over what it was asked for: a process of its own.
+    pub(crate) probe: Option<(String, String)>,
     /// Play one round of that workload, that allocator, so many pairs, and print nothing: what valgrind watches.
     pub(crate) play: Option<(String, String, u64)>,
 }
@@ -46,6 +54,10 @@ impl Options {
                 "--quick" => options.is_quick = true,
                 "--all" => options.is_all = true,
                 "--count" => options.is_count = true,
+                "--frag" => options.is_frag = true,
+                "--demand" => options.is_demand = true,
+                "--recording" => options.recording = Some(value()?.into()),
+                "--probe" => options.probe = Some((value()?, value()?)),
                 "--list" => options.is_list = true,
                 "--help" | "-h" => options.is_help = true,
                 "--only" => options.allocators = value()?.split(',').map(str::to_owned).collect(),

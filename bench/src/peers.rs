@@ -5,10 +5,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use std::path::Path;
 
 use crate::host::{Mm, MmResult};
 use crate::locked::{BuddyPeer, LinkedListPeer, RlsfPeer, TalcPeer};
 use crate::round::{Round, Sample};
+use crate::waste::probe;
 use crate::workload::run;
 
 /// An allocator, called as it wants to be called.
@@ -25,6 +27,14 @@ pub(crate) trait Peer: 'static {
     ///
     /// `object` is not null, comes from `alloc` with the same `layout`, and nobody uses it any more.
     unsafe fn dealloc(object: *mut u8, layout: Layout);
+
+    /// Gives back to the machine what it can, by the call it has for that, if it has one.
+    fn trim() {}
+
+    /// Pages it holds by its own count; `None` if only the host can tell.
+    fn held_pages() -> Option<u64> {
+        None
+    }
 }
 
 /// A peer in the list.
@@ -33,12 +43,14 @@ pub(crate) struct Allocator {
     pub(crate) name: &'static str,
     /// Plays this thread's part of a round.
     pub(crate) run: fn(&Round, usize) -> Sample,
+    /// Prints what it holds over what it was asked for, in the workload of that name, perhaps a recording.
+    pub(crate) probe: fn(&str, Option<&Path>) -> Result<(), String>,
     /// What is beside ours in the table: not ours, not the bare harness.
     pub(crate) is_peer: bool,
 }
 
 const fn allocator<P: Peer>(is_peer: bool) -> Allocator {
-    Allocator { name: P::NAME, run: run::<P>, is_peer }
+    Allocator { name: P::NAME, run: run::<P>, probe: probe::<P>, is_peer }
 }
 
 /// Everything that is measured. Ours comes first, the bare harness second.
@@ -90,7 +102,7 @@ impl Peer for Null {
 }
 
 macro_rules! global_alloc_peer {
-    ($(#[$doc:meta])* $peer:ident, $name:literal, $allocator:expr) => {
+    ($(#[$doc:meta])* $peer:ident, $name:literal, $allocator:expr $(, $trim:expr)?) => {
         $(#[$doc])*
         pub(crate) struct $peer;
 
@@ -108,6 +120,10 @@ macro_rules! global_alloc_peer {
                 // SAFETY: as promised by the caller.
                 unsafe { $allocator.dealloc(object, layout) }
             }
+
+            $(fn trim() {
+                $trim
+            })?
         }
     };
 }
@@ -116,7 +132,11 @@ global_alloc_peer!(
     /// The C library's malloc.
     Glibc,
     "glibc",
-    System
+    System,
+    {
+        // SAFETY: callable at any time.
+        unsafe { libc::malloc_trim(0) };
+    }
 );
 
 #[cfg(feature = "c-peers")]
@@ -129,8 +149,17 @@ mod in_c {
         /// mimalloc by its crate, which always asks for an alignment.
         Mimalloc,
         "mimalloc",
-        mimalloc::MiMalloc
+        mimalloc::MiMalloc,
+        {
+            // SAFETY: callable at any time.
+            unsafe { mi_collect(true) };
+        }
     );
+
+    unsafe extern "C" {
+        /// Gives back what is free, all of it if `force`. Its crate declares it only with further parts of the library.
+        fn mi_collect(force: bool);
+    }
     global_alloc_peer!(
         /// jemalloc, as TiKV packs it.
         Jemalloc,

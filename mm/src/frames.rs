@@ -6,7 +6,7 @@
 //! ranges. Lock order: the frame bitmap is last.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
@@ -24,6 +24,9 @@ pub struct Frames<M> {
     table: FrameTable,
     /// Virtual address of physical address 0 in the direct map.
     direct_map: AtomicUsize,
+    /// A racy copy of the number of frames that are not in the bitmap: who only wants to know whether memory is getting used up
+    /// does not take the lock.
+    nr_taken: AtomicU64,
     /// Frames in use by kind, as far as the CPUs' own counts do not tell: runs, and what interrupts took past a magazine.
     by_kind: [AtomicI64; Kind::COUNT],
 }
@@ -44,6 +47,7 @@ impl<M: Machine> Frames<M> {
             bitmap: Lock::new(None),
             table: FrameTable::new(),
             direct_map: AtomicUsize::new(0),
+            nr_taken: AtomicU64::new(0),
             by_kind: [const { AtomicI64::new(0) }; Kind::COUNT],
         }
     }
@@ -110,7 +114,15 @@ impl<M: Machine> Frames<M> {
 
     fn with_bitmap<R>(&self, f: impl FnOnce(&mut FrameBitmap<'static>) -> R) -> R {
         let mut bitmap = self.bitmap.lock();
-        f(bitmap.as_mut().expect("frames are initialised first"))
+        let bitmap = bitmap.as_mut().expect("frames are initialised first");
+        let result = f(bitmap);
+        self.nr_taken.store((bitmap.nr_managed() - bitmap.nr_free()) as u64, Ordering::Relaxed);
+        result
+    }
+
+    /// Frames in use or in page magazines, a moment ago. Takes no lock.
+    pub(crate) fn nr_taken(&self) -> u64 {
+        self.nr_taken.load(Ordering::Relaxed)
     }
 
     /// Where `frame` can be read and written.

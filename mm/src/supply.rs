@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use crate::bank::MAX_CACHES;
 use crate::frames::Frames;
 use crate::geometry::Geometry;
+use crate::growth::Growth;
 use crate::machine::Machine;
 use crate::magazine::{Magazine, SIZES};
 use crate::slab::{SlabCounters, Slabs};
@@ -17,6 +18,8 @@ use crate::slab::{SlabCounters, Slabs};
 pub struct Supply<M> {
     /// The frames.
     pub frames: Frames<M>,
+    /// Whether so many frames have been taken that it is time to ask for idle ones.
+    pub(crate) growth: Growth,
     magazines: [Slabs<M>; SIZES.len()],
 }
 
@@ -27,7 +30,11 @@ impl<M: Machine> Supply<M> {
             let bytes = Magazine::bytes(SIZES[i]);
             Slabs::with_geometry((MAX_CACHES + i) as u16, Geometry::new(bytes, bytes))
         }
-        Self { frames: Frames::new(), magazines: [slabs(0), slabs(1), slabs(2), slabs(3), slabs(4), slabs(5)] }
+        Self {
+            frames: Frames::new(),
+            growth: Growth::new(),
+            magazines: [slabs(0), slabs(1), slabs(2), slabs(3), slabs(4), slabs(5)],
+        }
     }
 
     /// An empty magazine of `capacity` rounds, one of [`SIZES`]; `None` when memory is out.

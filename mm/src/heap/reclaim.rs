@@ -41,11 +41,20 @@ impl<M: Machine> Heap<M> {
 
     /// Tries, and when memory is out reclaims and tries again.
     pub(super) fn or_reclaim<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
-        self.or_reclaim_and(&attempt, &attempt)
+        self.or_reclaim_then(&attempt, &attempt)
     }
 
-    /// Tries, and when memory is out reclaims and does `last`.
+    /// Tries, and when memory is out reclaims and does `last`. For what takes frames by the way: has idle memory given back
+    /// when the taken frames have grown by enough.
     pub(super) fn or_reclaim_and<T>(&self, attempt: impl Fn() -> Result<T>, last: impl Fn() -> Result<T>) -> Result<T> {
+        if let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) {
+            self.reclaim();
+            self.supply.growth.settle(grown, self.frames().nr_taken(), self.frames().nr_managed());
+        }
+        self.or_reclaim_then(attempt, last)
+    }
+
+    fn or_reclaim_then<T>(&self, attempt: impl Fn() -> Result<T>, last: impl Fn() -> Result<T>) -> Result<T> {
         match attempt() {
             Err(Error::OutOfMemory { .. }) => {
                 // One that somebody begins from here on serves us too.

@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 const LEAST: u64 = 2048;
 const LEAST_PART: u64 = 64;
 
-/// Watches how many frames are taken. All zero: has not looked yet.
+/// Watches how many frames are taken.
 #[derive(Debug)]
 pub struct Growth {
     /// The number of taken frames beyond which is asked; the largest number while somebody is at it.
@@ -29,13 +29,19 @@ pub(crate) struct Grown(());
 impl Growth {
     /// Nothing has grown yet.
     pub(crate) const fn new() -> Self {
-        Self { bound: AtomicU64::new(0) }
+        Self { bound: AtomicU64::new(LEAST) }
     }
 
-    /// Whether `nr_taken` frames are past the bound. To one CPU at a time.
+    /// Whether `nr_taken` frames are past the bound: on the way of every allocation that misses its magazine.
+    #[inline(always)]
+    pub(crate) fn is_past(&self, nr_taken: u64) -> bool {
+        nr_taken > self.bound.load(Ordering::Relaxed)
+    }
+
+    /// Tells one CPU at a time that `nr_taken` frames are past the bound.
     pub(crate) fn look(&self, nr_taken: u64) -> Option<Grown> {
         let bound = self.bound.load(Ordering::Relaxed);
-        if nr_taken <= bound.max(LEAST) {
+        if nr_taken <= bound {
             return None;
         }
         let won = self.bound.compare_exchange(bound, u64::MAX, Ordering::Relaxed, Ordering::Relaxed);

@@ -45,6 +45,7 @@ pub mod frame_table;
 pub mod frames;
 mod gate;
 pub mod geometry;
+#[cfg(not(loom))]
 pub mod growth;
 #[cfg(not(loom))]
 pub mod heap;

@@ -47,13 +47,23 @@ impl<M: Machine> Heap<M> {
     /// Tries, and when memory is out reclaims and does `last`. For what takes frames by the way: has idle memory given back
     /// when the taken frames have grown by enough.
     pub(super) fn or_reclaim_and<T>(&self, attempt: impl Fn() -> Result<T>, last: impl Fn() -> Result<T>) -> Result<T> {
-        if let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) {
-            self.reclaim();
-            self.supply.growth.settle(grown, self.frames().nr_taken(), self.frames().nr_managed());
+        if self.supply.growth.is_past(self.frames().nr_taken()) {
+            self.reclaim_idle();
         }
         self.or_reclaim_then(attempt, last)
     }
 
+    /// Has idle memory given back, unless somebody is at it.
+    #[cold]
+    #[inline(never)]
+    fn reclaim_idle(&self) {
+        if let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) {
+            self.reclaim();
+            self.supply.growth.settle(grown, self.frames().nr_taken(), self.frames().nr_managed());
+        }
+    }
+
+    #[inline]
     fn or_reclaim_then<T>(&self, attempt: impl Fn() -> Result<T>, last: impl Fn() -> Result<T>) -> Result<T> {
         match attempt() {
             Err(Error::OutOfMemory { .. }) => {

@@ -100,6 +100,12 @@ impl Descriptor {
         (kind & TAIL == 0 && Kind::from_u8(kind) != Kind::Free).then(|| self.nr_pages.load(Ordering::Relaxed))
     }
 
+    /// Whether the frame is in use on its own, as `kind`.
+    #[inline]
+    pub(crate) fn is_single(&self, kind: Kind) -> bool {
+        self.kind.load(Ordering::Relaxed) == kind as u8 && self.nr_pages.load(Ordering::Relaxed) == 1
+    }
+
     /// First frame of the slab or run that `frame`, described by this, is part of.
     pub(crate) fn head(&self, frame: Frame) -> Frame {
         if self.kind.load(Ordering::Relaxed) & TAIL == 0 {
@@ -173,6 +179,7 @@ impl FrameTable {
     }
 
     /// The descriptor of `frame`; `None` for a frame that was never handed out, so that nothing is known of it.
+    #[inline]
     pub fn get(&self, frame: Frame) -> Option<&Descriptor> {
         let index = frame.number() as usize;
         if index >= self.nr_frames() || !self.is_ready(index / DESCRIPTORS_PER_PAGE) {
@@ -183,6 +190,7 @@ impl FrameTable {
     }
 
     /// The descriptor of a frame that was handed out.
+    #[inline]
     pub(crate) fn of(&self, frame: Frame) -> &Descriptor {
         match self.get(frame) {
             Some(descriptor) => descriptor,
@@ -224,6 +232,7 @@ impl FrameTable {
         }
     }
 
+    #[inline]
     fn is_ready(&self, page: usize) -> bool {
         self.ready_word(page).load(Ordering::Acquire) & (1 << (page % 64)) != 0
     }

@@ -151,26 +151,40 @@ impl<M: Machine> Frames<M> {
     ///
     /// [`Error::OutOfMemory`] when the bitmap and this CPU's magazine are empty. Frames may lie in other CPUs'
     /// magazines: see [`crate::heap::Heap::reclaim`].
+    #[inline]
     pub fn alloc(&self, kind: Kind) -> Result<Frame> {
-        let frame = self.pop(kind).ok_or(Error::OutOfMemory { bytes: PAGE_SIZE })?;
+        let frame = match M::bank().pages.pop::<M>(kind) {
+            Some(frame) => frame,
+            None => self.alloc_slow(kind)?,
+        };
         self.table.of(frame).set_head(kind, 1);
         Ok(frame)
     }
 
-    fn pop(&self, kind: Kind) -> Option<Frame> {
-        let Some(mine) = M::bank().pages.try_hold::<M>() else {
-            // An interrupt landed on a holder.
-            let mut one = [Frame::new(0)];
-            let n = self.take_batch(&mut one);
-            return (n == 1).then(|| {
+    /// A frame that this CPU's magazine does not have, or not for this interrupt.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, kind: Kind) -> Result<Frame> {
+        let out = Error::OutOfMemory { bytes: PAGE_SIZE };
+        match M::bank().pages.try_hold::<M>() {
+            Some(mine) => {
+                // Under one hold: an interrupt in between could take what was brought.
+                let frame = mine.pop(kind).or_else(|| {
+                    mine.refill(|batch| self.take_batch(batch));
+                    mine.pop(kind)
+                });
+                frame.ok_or(out)
+            }
+            None => {
+                // An interrupt landed on a holder.
+                let mut one = [Frame::new(0)];
+                if self.take_batch(&mut one) == 0 {
+                    return Err(out);
+                }
                 self.by_kind[kind as usize].fetch_add(1, Ordering::Relaxed);
-                one[0]
-            });
-        };
-        mine.pop(kind).or_else(|| {
-            mine.refill(|batch| self.take_batch(batch));
-            mine.pop(kind)
-        })
+                Ok(one[0])
+            }
+        }
     }
 
     /// Takes single frames from the bitmap, as many as there are, and marks them `Cached`.
@@ -206,21 +220,36 @@ impl<M: Machine> Frames<M> {
     /// # Safety
     ///
     /// Nothing uses the frame any more, through any mapping.
+    #[inline]
     pub unsafe fn free(&self, frame: Frame, kind: Kind) -> Result<()> {
-        self.check_run(frame, 1, kind)?;
-        let descriptor = self.table.of(frame);
-        descriptor.set_head(Kind::Cached, 1);
-        let Some(mine) = M::bank().pages.try_hold::<M>() else {
-            self.by_kind[kind as usize].fetch_sub(1, Ordering::Relaxed);
-            return self.put_batch(&[frame]);
-        };
-        if !mine.push(frame, kind) {
-            let mut result = Ok(());
-            mine.spill(|batch| result = self.put_batch(batch));
-            mine.push(frame, kind);
-            result?;
+        match self.table.get(frame) {
+            Some(descriptor) if descriptor.is_single(kind) => {
+                descriptor.set_head(Kind::Cached, 1);
+                if M::bank().pages.push::<M>(frame, kind) { Ok(()) } else { self.free_slow(frame, kind) }
+            }
+            _ => self.check_run(frame, 1, kind),
         }
-        Ok(())
+    }
+
+    /// Frees a frame, marked `Cached`, for which this CPU's magazine has no room, or none for this interrupt.
+    #[cold]
+    #[inline(never)]
+    fn free_slow(&self, frame: Frame, kind: Kind) -> Result<()> {
+        match M::bank().pages.try_hold::<M>() {
+            Some(mine) => {
+                let mut result = Ok(());
+                if !mine.push(frame, kind) {
+                    mine.spill(|batch| result = self.put_batch(batch));
+                    mine.push(frame, kind);
+                }
+                result
+            }
+            None => {
+                // An interrupt landed on a holder.
+                self.by_kind[kind as usize].fetch_sub(1, Ordering::Relaxed);
+                self.put_batch(&[frame])
+            }
+        }
     }
 
     /// Puts frames into the bitmap, under one lock. A bad one is the error, and the others are put all the same: they

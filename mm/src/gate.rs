@@ -70,6 +70,7 @@ impl Gate {
         let word = Word(M::add_on_this_cpu::<{ HOLDER as i64 }>(&self.0));
         // The other party is a handler on this same CPU: only the compiler could reorder what it sees.
         compiler_fence(SeqCst);
+        debug_assert!(word.len_and_holders() >= HOLDER, "more than three holders");
         word
     }
 
@@ -82,6 +83,7 @@ impl Gate {
     /// Ends the hold with a new word: the only holder's, `HOLDER` less, and what it has changed.
     #[inline(always)]
     pub(crate) fn leave(&self, word: u64) {
+        debug_assert!(Word(word).len_and_holders() < HOLDER, "{word:#x}: a holder is left");
         compiler_fence(SeqCst);
         self.0.store(word, Relaxed);
     }
@@ -102,6 +104,7 @@ impl Gate {
 
     /// Sets the length; the holder's to call.
     pub(crate) fn set_len(&self, len: usize) {
+        debug_assert!(self.read().len_and_holders() / HOLDER == 1, "set_len {:x}", self.read().0);
         debug_assert!(len < HOLDER as usize, "a length of {len}");
         let word = self.read().0;
         self.0.store(word - word % HOLDER + len as u64, Relaxed);

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 use crate::frame::Frame;
 use crate::frame_table::Kind;
-use crate::gate::Gate;
+use crate::gate::{Gate, HOLDER, OPERATION};
 use crate::machine::Machine;
 
 /// Frames it holds at most.
@@ -27,8 +27,6 @@ pub const BATCH: usize = CAPACITY / 2;
 pub struct PageMagazine {
     /// Counts the frames.
     gate: Gate,
-    nr_allocs: AtomicU64,
-    nr_frees: AtomicU64,
     /// Times the bitmap was visited, for a batch.
     nr_visits: AtomicU64,
     /// Frames that this CPU handed out less those it took back, by what for; a CPU alone may go below zero.
@@ -58,15 +56,60 @@ pub struct PageCounters {
 impl PageMagazine {
     /// Enters, unless an interrupt landed on a holder.
     pub(crate) fn try_hold<M: Machine>(&self) -> Option<Held<'_>> {
-        self.gate.try_hold::<M>().then_some(Held { magazine: self, not_send: PhantomData })
+        self.gate.try_hold::<M>().then(|| Held { magazine: self, not_send: PhantomData })
+    }
+
+    /// Takes a frame, to be used as `kind`: the whole hit path. `None` if there is none, and if this is an interrupt that
+    /// landed on a holder.
+    #[inline]
+    pub(crate) fn pop<M: Machine>(&self, kind: Kind) -> Option<Frame> {
+        let word = self.gate.enter::<M>();
+        let len = word.len_held_once();
+        if len <= HOLDER as i64 {
+            self.gate.retreat::<M>();
+            return None;
+        }
+        // Never out of bounds; the compiler shall know it too.
+        let frame = self.frames[(len as usize - HOLDER as usize - 1) % CAPACITY].load(Relaxed);
+        self.count(kind, 1);
+        self.gate.leave(word.0.wrapping_add(OPERATION - HOLDER - 1));
+        Some(Frame::new(frame))
+    }
+
+    /// Takes back a frame that was used as `kind`: the whole hit path. False if the magazine is full, and if this is an
+    /// interrupt that landed on a holder.
+    #[inline]
+    pub(crate) fn push<M: Machine>(&self, frame: Frame, kind: Kind) -> bool {
+        let word = self.gate.enter::<M>();
+        let len = word.len_and_holders();
+        if len >= HOLDER + CAPACITY as u64 {
+            self.gate.retreat::<M>();
+            return false;
+        }
+        self.frames[(len - HOLDER) as usize % CAPACITY].store(frame.number(), Relaxed);
+        self.count(kind, -1);
+        self.gate.leave(word.0.wrapping_add(OPERATION - HOLDER + 1));
+        true
+    }
+
+    /// By the holder.
+    #[inline]
+    fn count(&self, kind: Kind, change: i64) {
+        let by_kind = &self.by_kind[kind as usize];
+        by_kind.store(by_kind.load(Relaxed).wrapping_add(change), Relaxed);
     }
 
     /// What happened here so far.
     pub fn counters(&self) -> PageCounters {
+        let word = self.gate.read();
+        // allocations + frees, and allocations - frees.
+        let nr_operations = word.nr_operations();
+        let nr_more_allocs: i64 = (0..Kind::COUNT).map(|kind| self.share_of(kind)).sum();
+        let nr_frees = (nr_operations as i64 - nr_more_allocs).max(0) as u64 / 2;
         PageCounters {
-            nr_frames: self.gate.read().len() as u64,
-            nr_allocs: self.nr_allocs.load(Relaxed),
-            nr_frees: self.nr_frees.load(Relaxed),
+            nr_frames: word.len() as u64,
+            nr_allocs: nr_operations - nr_frees.min(nr_operations),
+            nr_frees,
             nr_visits: self.nr_visits.load(Relaxed),
         }
     }
@@ -88,30 +131,26 @@ impl Held<'_> {
         self.magazine.gate.read().len()
     }
 
-    fn count(&self, counter: &AtomicU64, kind: Kind, change: i64) {
-        counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
-        let by_kind = &self.magazine.by_kind[kind as usize];
-        by_kind.store(by_kind.load(Relaxed) + change, Relaxed);
-    }
-
-    /// Takes a frame, to be used as `kind`.
+    /// Takes a frame, as [`PageMagazine::pop`] does.
     pub(crate) fn pop(&self, kind: Kind) -> Option<Frame> {
         let n = self.len().checked_sub(1)?;
         self.magazine.gate.set_len(n);
-        self.count(&self.magazine.nr_allocs, kind, 1);
+        self.magazine.gate.count(1);
+        self.magazine.count(kind, 1);
         Some(Frame::new(self.magazine.frames[n].load(Relaxed)))
     }
 
-    /// Takes back a frame that was used as `kind`; false if the magazine is full.
+    /// Takes a frame back, as [`PageMagazine::push`] does.
     pub(crate) fn push(&self, frame: Frame, kind: Kind) -> bool {
         let n = self.len();
-        if n == CAPACITY {
-            return false;
+        let has_room = n < CAPACITY;
+        if has_room {
+            self.magazine.frames[n].store(frame.number(), Relaxed);
+            self.magazine.gate.set_len(n + 1);
+            self.magazine.gate.count(1);
+            self.magazine.count(kind, -1);
         }
-        self.magazine.frames[n].store(frame.number(), Relaxed);
-        self.magazine.gate.set_len(n + 1);
-        self.count(&self.magazine.nr_frees, kind, -1);
-        true
+        has_room
     }
 
     /// Fills the empty magazine with a batch from `take`, which writes frames and returns how many.

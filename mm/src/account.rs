@@ -47,6 +47,10 @@ pub struct SlabBytes {
     pub magazines: u64,
     /// Ends of slabs in which no object fits.
     pub unused: u64,
+    /// Objects that went with a magazine that was overwritten.
+    pub lost: u64,
+    /// Quarantined slabs, less the objects of theirs that have not come back.
+    pub quarantined: u64,
 }
 
 /// A cache's objects and counters, over all CPUs.
@@ -60,6 +64,10 @@ pub struct CacheAccount {
     pub nr_in_magazines: u64,
     /// Rounds in the depot.
     pub nr_in_depot: u64,
+    /// Objects that went with a magazine that was overwritten.
+    pub nr_lost: u64,
+    /// Slabs that were overwritten and are out of use.
+    pub nr_quarantined: u64,
     /// Objects handed out.
     pub nr_allocs: u64,
     /// Objects taken back.
@@ -75,7 +83,7 @@ pub struct CacheAccount {
 impl CacheAccount {
     /// Whether users, magazines, depot and slabs account for each object once.
     pub fn adds_up(&self) -> bool {
-        self.nr_out == self.nr_live + self.nr_in_magazines + self.nr_in_depot
+        self.nr_out == self.nr_live + self.nr_in_magazines + self.nr_in_depot + self.nr_lost
     }
 
     /// Operations that a magazine of the CPU served without a visit to depot or slabs, per million.
@@ -99,7 +107,8 @@ impl Account {
 
     /// The first kind for which the takers and the frame table disagree, with both counts.
     pub fn disagreement(&self) -> Option<(Kind, i64, i64)> {
-        const USES: [Kind; 5] = [Kind::Slab, Kind::Large, Kind::PageTable, Kind::Mapped, Kind::Owned];
+        const USES: [Kind; 6] =
+            [Kind::Slab, Kind::Large, Kind::PageTable, Kind::Mapped, Kind::Owned, Kind::Quarantined];
         let cached = (Kind::Cached, self.nr_cached as i64, self.in_table[Kind::Cached as usize]);
         let slab_pages = (Kind::Slab, self.nr_slab_pages as i64, self.in_table[Kind::Slab as usize]);
         USES.into_iter()
@@ -112,7 +121,9 @@ impl Account {
     pub fn adds_up(&self) -> bool {
         let bytes = &self.slabs;
         let sum = bytes.out + bytes.in_magazines + bytes.in_depot + bytes.free + bytes.magazines + bytes.unused;
-        self.difference() == 0 && self.disagreement().is_none() && sum == self.nr_slab_pages * PAGE_SIZE as u64
+        let sum = sum + bytes.lost + bytes.quarantined;
+        let nr_pages = self.nr_slab_pages + self.nr_used(Kind::Quarantined);
+        self.difference() == 0 && self.disagreement().is_none() && sum == nr_pages * PAGE_SIZE as u64
     }
 }
 
@@ -130,6 +141,7 @@ impl<M: Machine> Heap<M> {
             let kind = descriptor.kind();
             account.in_table[kind as usize] += i64::from(kind != Kind::Free);
         });
+        let mut held_in_quarantine = 0;
         let bytes = &mut account.slabs;
         for (id, cache) in self.caches() {
             let objects = self.cache_account(id);
@@ -139,13 +151,17 @@ impl<M: Machine> Heap<M> {
             bytes.out += objects.nr_live * size;
             bytes.in_magazines += objects.nr_in_magazines * size;
             bytes.in_depot += objects.nr_in_depot * size;
+            bytes.lost += objects.nr_lost * size;
             bytes.free += (slabs.nr_objects - slabs.nr_out) * size;
+            held_in_quarantine += slabs.nr_quarantined_out * size;
             bytes.unused += slabs.nr_pages * PAGE_SIZE as u64 - slabs.nr_objects * size;
         }
         for (_, slabs) in self.supply().magazine_counters() {
             account.nr_slab_pages += slabs.nr_pages;
             bytes.magazines += slabs.nr_pages * PAGE_SIZE as u64;
         }
+        let nr_quarantined = account.by_kind[Kind::Quarantined as usize].max(0) as u64;
+        bytes.quarantined = (nr_quarantined * PAGE_SIZE as u64).saturating_sub(held_in_quarantine);
         account
     }
 
@@ -164,9 +180,11 @@ impl<M: Machine> Heap<M> {
         let (nr_allocs, nr_frees) = (sum.nr_allocs + direct_allocs, sum.nr_frees + direct_frees - cache.nr_refused());
         CacheAccount {
             nr_live: nr_allocs.saturating_sub(nr_frees),
-            nr_out: slabs.nr_out,
+            nr_out: slabs.nr_out + slabs.nr_quarantined_out,
             nr_in_magazines: sum.nr_rounds,
             nr_in_depot: depot.nr_rounds,
+            nr_lost: depot.nr_dropped_rounds,
+            nr_quarantined: slabs.nr_quarantined,
             nr_allocs,
             nr_frees,
             nr_direct: direct_allocs + direct_frees,

@@ -14,6 +14,7 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::cpu_cache::Dropped;
 use crate::depot::{Depot, DepotCounters, Trade};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -141,11 +142,14 @@ impl<M: Machine> Cache<M> {
             if let Some(object) = held.pop() {
                 return Ok(object);
             }
+            self.count_dropped(supply, held.vet(supply));
             if held.reload_full() {
                 continue;
             }
             let empty = held.take_previous().and_then(|empty| self.unless_outgrown(supply, empty));
-            match self.depot.trade_empty(empty) {
+            let traded = self.depot.trade_empty(empty, supply);
+            supply.frames.incidents.report();
+            match traded {
                 Ok(full) => {
                     held.insert(full);
                     continue;
@@ -178,13 +182,16 @@ impl<M: Machine> Cache<M> {
             return self.free_direct(supply, object);
         };
         while !held.push(object) {
+            self.count_dropped(supply, held.vet(supply));
             if held.reload_empty(plan.rack) {
                 continue;
             }
             if !held.has_rack_place(plan.rack)
                 && let Some(full) = held.take_previous()
             {
-                match self.depot.trade_full(full, plan.depot_limit) {
+                let traded = self.depot.trade_full(full, plan.depot_limit, supply);
+                supply.frames.incidents.report();
+                match traded {
                     Trade::Empty(empty) => {
                         if let Some(empty) = self.unless_outgrown(supply, empty) {
                             held.insert(empty);
@@ -249,13 +256,10 @@ impl<M: Machine> Cache<M> {
         let addr = object.addr().get();
         let descriptor = supply.frames.table().of(slab);
         let offset = addr - supply.frames.virt(slab).addr().get();
-        let nr_objects = usize::from(descriptor.nr_objects.load(Ordering::Relaxed));
-        match self.plan().geometry.index_of(offset) {
-            Some(index) if index < nr_objects => {
-                let is_out = descriptor.out[index / 64].load(Ordering::Relaxed) & (1 << (index % 64)) != 0;
-                if is_out { Ok(()) } else { Err(Error::DoubleFree { addr }) }
-            }
-            _ => Err(Error::Foreign { addr }),
+        match self.plan().geometry.index_of(offset).and_then(|index| descriptor.is_out(index)) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Error::DoubleFree { addr }),
+            None => Err(Error::Foreign { addr }),
         }
     }
 
@@ -316,6 +320,7 @@ impl<M: Machine> Cache<M> {
     /// Gives this CPU's magazines and all their rounds back. False if an interrupt landed on a holder.
     pub(crate) fn drain_this_cpu(&self, supply: &Supply<M>) -> bool {
         let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else { return false };
+        self.count_dropped(supply, held.vet_all(supply));
         while let Some(magazine) = held.take_any() {
             self.discard(supply, magazine);
         }
@@ -330,10 +335,20 @@ impl<M: Machine> Cache<M> {
 
     /// Empties the depot and gives empty slabs back to the frames.
     pub(crate) fn reap(&self, supply: &Supply<M>) {
-        while let Some(magazine) = self.depot.take_any() {
+        while let Some(magazine) = self.depot.take_any(supply) {
             self.discard(supply, magazine);
         }
+        supply.frames.incidents.report();
         self.slabs.reap(&supply.frames);
+    }
+
+    /// Counts what a CPU had to drop, and has it reported.
+    #[inline]
+    fn count_dropped(&self, supply: &Supply<M>, dropped: Option<Dropped>) {
+        if let Some(Dropped { nr_magazines, nr_rounds }) = dropped {
+            self.depot.count_dropped(nr_magazines, nr_rounds);
+        }
+        supply.frames.incidents.report();
     }
 
     /// Lets the magazines shrink if nobody has met at the depot since the last reclaim. Once in each.

@@ -16,6 +16,8 @@
 //! Other CPUs read the counters only. Magazines in `rack[..nr_full]` are full, the rest empty or absent. All zero bytes:
 //! a valid, empty cache without magazines.
 
+mod vet;
+
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -25,6 +27,7 @@ use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, fence};
 use crate::gate::{Gate, HOLDER, OPERATION};
 use crate::machine::Machine;
 use crate::magazine::{MAX_ROUNDS, Magazine};
+pub(crate) use vet::Dropped;
 
 /// Magazines in a rack at most.
 pub const RACK: usize = 14;
@@ -59,7 +62,7 @@ pub struct CpuCache {
     // The lines behind the first: touched once in a magazine's worth of operations.
     rack: [AtomicPtr<Magazine>; RACK],
     /// Rounds held here, behind the loaded magazine.
-    nr_behind: AtomicU64,
+    nr_behind: AtomicU32,
     /// Times the loaded and previous magazine changed places, or one came from the rack.
     nr_swaps: AtomicU64,
 }
@@ -142,7 +145,7 @@ impl CpuCache {
         loop {
             let version = self.version.load(Acquire);
             let word = self.gate.read();
-            let nr_rounds = word.len() as u64 + self.nr_behind.load(Relaxed);
+            let nr_rounds = word.len() as u64 + u64::from(self.nr_behind.load(Relaxed));
             let nr_operations = self.nr_operations.load(Relaxed).wrapping_add(word.nr_operations());
             let nr_live = self.nr_drawn.load(Relaxed) - nr_rounds as i64;
             let nr_swaps = self.nr_swaps.load(Relaxed);
@@ -278,9 +281,9 @@ impl Held<'_> {
     fn count_behind(&self) {
         let mut n = Self::rounds_in(self.previous());
         for place in &self.cache.rack[..self.cache.nr_full.load(Relaxed) as usize] {
-            n += Self::rounds_in(NonNull::new(place.load(Relaxed)));
+            n = n.wrapping_add(Self::rounds_in(NonNull::new(place.load(Relaxed))));
         }
-        self.cache.nr_behind.store(u64::from(n), Relaxed);
+        self.cache.nr_behind.store(n, Relaxed);
     }
 
     /// loaded becomes previous, `magazine` becomes loaded; returns what was previous.

@@ -7,9 +7,10 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::error::Metadata;
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::magazine::Magazine;
+use crate::magazine::{Inspector, Magazine};
 use crate::magazine_size::MagazineSize;
 use crate::size_class::MIN_CLASS_SIZE;
 
@@ -31,13 +32,30 @@ impl Stack {
         self.len += 1;
     }
 
-    fn pop(&mut self) -> Option<NonNull<Magazine>> {
-        let magazine = self.top?;
-        // SAFETY: magazines in the stack are the depot's, under its lock.
+    /// The top magazine, if it holds; if not, all that is left is dropped.
+    fn pop(&mut self, inspector: &impl Inspector, is_full: bool) -> Popped {
+        let magazine = match self.top {
+            None if self.len == 0 => return Popped::Nothing,
+            Some(magazine) if self.len > 0 && inspector.holds(magazine, Some(is_full)) => magazine,
+            top => {
+                inspector.note(Metadata::Depot, top.map_or(0, |magazine| magazine.addr().get()));
+                let nr_dropped = self.len;
+                *self = Self::new();
+                return Popped::Damage(nr_dropped);
+            }
+        };
+        // SAFETY: magazines in the stack are the depot's, under its lock, and this one is a magazine as ever.
         self.top = unsafe { magazine.as_ref() }.next;
         self.len -= 1;
-        Some(magazine)
+        Popped::Magazine(magazine)
     }
+}
+
+enum Popped {
+    Magazine(NonNull<Magazine>),
+    Nothing,
+    /// So many magazines were dropped.
+    Damage(u32),
 }
 
 #[derive(Debug)]
@@ -48,13 +66,51 @@ struct Lists {
     nr_rounds: u64,
     /// Times a CPU came here.
     nr_visits: u64,
+    /// Magazines dropped, and rounds in them, because one was overwritten.
+    nr_dropped: u64,
+    nr_dropped_rounds: u64,
     /// What magazines of this cache hold, decided by these visits.
     size: MagazineSize,
 }
 
 impl Lists {
     const fn new(size: MagazineSize) -> Self {
-        Self { full: Stack::new(), empty: Stack::new(), nr_rounds: 0, nr_visits: 0, size }
+        Self {
+            full: Stack::new(),
+            empty: Stack::new(),
+            nr_rounds: 0,
+            nr_visits: 0,
+            nr_dropped: 0,
+            nr_dropped_rounds: 0,
+            size,
+        }
+    }
+
+    fn pop_full(&mut self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
+        match self.full.pop(inspector, true) {
+            Popped::Magazine(magazine) => {
+                // SAFETY: the magazine came from the stack, under the lock.
+                self.nr_rounds -= u64::from(unsafe { magazine.as_ref() }.nr_rounds);
+                Some(magazine)
+            }
+            Popped::Nothing => None,
+            Popped::Damage(nr_dropped) => {
+                self.nr_dropped += u64::from(nr_dropped);
+                self.nr_dropped_rounds += core::mem::take(&mut self.nr_rounds);
+                None
+            }
+        }
+    }
+
+    fn pop_empty(&mut self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
+        match self.empty.pop(inspector, false) {
+            Popped::Magazine(magazine) => Some(magazine),
+            Popped::Nothing => None,
+            Popped::Damage(nr_dropped) => {
+                self.nr_dropped += u64::from(nr_dropped);
+                None
+            }
+        }
     }
 }
 
@@ -95,6 +151,10 @@ pub struct DepotCounters {
     pub nr_visits: u64,
     /// Visits that found the lock held.
     pub nr_contended: u64,
+    /// Magazines given up because one was overwritten.
+    pub nr_dropped: u64,
+    /// Rounds in them: objects that are lost.
+    pub nr_dropped_rounds: u64,
 }
 
 impl<M: Machine> Default for Depot<M> {
@@ -164,15 +224,17 @@ impl<M: Machine> Depot<M> {
     pub(crate) fn trade_empty(
         &self,
         empty: Option<NonNull<Magazine>>,
+        inspector: &impl Inspector,
     ) -> Result<NonNull<Magazine>, Option<NonNull<Magazine>>> {
         if self.nr_full.load(Ordering::Relaxed) == 0 {
             return Err(empty);
         }
         let mut lists = self.lists.lock();
         self.count_visit(&mut lists);
-        let Some(full) = lists.full.pop() else { return Err(empty) };
-        // SAFETY: the magazine came from the list, under the lock.
-        lists.nr_rounds -= u64::from(unsafe { full.as_ref() }.nr_rounds);
+        let Some(full) = lists.pop_full(inspector) else {
+            self.publish(&lists);
+            return Err(empty);
+        };
         if let Some(empty) = empty {
             lists.empty.push(empty);
         }
@@ -181,7 +243,7 @@ impl<M: Machine> Depot<M> {
     }
 
     /// An empty magazine for a full one. At most `limit` full ones are kept.
-    pub(crate) fn trade_full(&self, full: NonNull<Magazine>, limit: u32) -> Trade {
+    pub(crate) fn trade_full(&self, full: NonNull<Magazine>, limit: u32, inspector: &impl Inspector) -> Trade {
         if self.nr_full.load(Ordering::Relaxed) >= limit {
             return Trade::Refused(full);
         }
@@ -193,24 +255,24 @@ impl<M: Machine> Depot<M> {
         // SAFETY: the caller hands the magazine over.
         lists.nr_rounds += u64::from(unsafe { full.as_ref() }.nr_rounds);
         lists.full.push(full);
-        let empty = lists.empty.pop();
+        let empty = lists.pop_empty(inspector);
         self.publish(&lists);
         empty.map_or(Trade::Stored, Trade::Empty)
     }
 
     /// Takes any magazine out, full ones first: for a reap.
-    pub(crate) fn take_any(&self) -> Option<NonNull<Magazine>> {
+    pub(crate) fn take_any(&self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
         let mut lists = self.lists.lock();
-        let magazine = match lists.full.pop() {
-            Some(full) => {
-                // SAFETY: as in `trade_empty`.
-                lists.nr_rounds -= u64::from(unsafe { full.as_ref() }.nr_rounds);
-                Some(full)
-            }
-            None => lists.empty.pop(),
-        };
+        let magazine = lists.pop_full(inspector).or_else(|| lists.pop_empty(inspector));
         self.publish(&lists);
         magazine
+    }
+
+    /// Counts magazines that a CPU has given up, and the rounds in them.
+    pub(crate) fn count_dropped(&self, nr_magazines: u32, nr_rounds: u32) {
+        let mut lists = self.lists.lock();
+        lists.nr_dropped += u64::from(nr_magazines);
+        lists.nr_dropped_rounds += u64::from(nr_rounds);
     }
 
     /// What it holds now.
@@ -222,6 +284,8 @@ impl<M: Machine> Depot<M> {
             nr_rounds: lists.nr_rounds,
             nr_visits: lists.nr_visits,
             nr_contended: self.lists.nr_contended(),
+            nr_dropped: lists.nr_dropped,
+            nr_dropped_rounds: lists.nr_dropped_rounds,
         }
     }
 }

@@ -7,6 +7,30 @@ use core::fmt;
 /// Shorthand for results of this crate.
 pub type Result<T> = core::result::Result<T, Error>;
 
+/// What the allocator keeps about its memory, where a wild write can do harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// The descriptors of a slab's frames: the slab is quarantined.
+    Slab,
+    /// The links between slabs; they have been made anew from the frame table.
+    SlabList,
+    /// The header of a magazine, or a pointer to one: the magazine is dropped, with its rounds.
+    Magazine,
+    /// A depot's stack: what was left of it is dropped.
+    Depot,
+}
+
+impl fmt::Display for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slab => "the state of a slab",
+            Self::SlabList => "a list of slabs",
+            Self::Magazine => "a magazine",
+            Self::Depot => "a stack of magazines",
+        })
+    }
+}
+
 /// Why an operation on memory was refused. No variant changes any state: a failed call leaves all as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,6 +91,14 @@ pub enum Error {
         /// First address of the part that is asked for.
         addr: usize,
     },
+    /// What the allocator keeps about its memory was overwritten. The damaged part has been taken out of use, and all
+    /// else goes on; this error is only ever reported, to [`crate::machine::Machine::report`].
+    Corrupt {
+        /// What was overwritten.
+        what: Metadata,
+        /// The slab's or magazine's address, or what stood where one should be.
+        addr: usize,
+    },
     /// The cache still has objects out.
     Busy {
         /// Objects not yet freed.
@@ -89,6 +121,7 @@ impl fmt::Display for Error {
             Error::NotMapped { addr } => write!(f, "{addr:#x} is not mapped"),
             Error::InUse { addr } => write!(f, "{addr:#x} is in use already"),
             Error::WouldSplit { addr } => write!(f, "{addr:#x} is inside a large page that would have to be split"),
+            Error::Corrupt { what, addr } => write!(f, "{what} at {addr:#x} was overwritten and is out of use"),
             Error::Busy { nr_objects } => write!(f, "{nr_objects} objects are still out"),
         }
     }

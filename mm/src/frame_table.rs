@@ -14,6 +14,8 @@
 //!
 //! Written by: [`crate::frames`] (kind), [`crate::slab`] (the rest, under the cache's slab lock). Read by anyone.
 
+mod seal;
+
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -43,11 +45,13 @@ pub enum Kind {
     Mapped = 5,
     /// A caller's of the frame interface.
     Owned = 6,
+    /// Part of a slab whose descriptor was overwritten: out of use for good. See [`crate::slab`].
+    Quarantined = 7,
 }
 
 impl Kind {
     /// Number of kinds.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     fn from_u8(value: u8) -> Self {
         match value {
@@ -57,6 +61,7 @@ impl Kind {
             4 => Self::PageTable,
             5 => Self::Mapped,
             6 => Self::Owned,
+            7 => Self::Quarantined,
             _ => Self::Free,
         }
     }
@@ -84,6 +89,8 @@ pub struct Descriptor {
     pub(crate) nr_objects: AtomicU16,
     /// Slab: a bit for each object, set while it is out of the slab; written under the slab lock.
     pub(crate) out: [AtomicU64; MAX_OBJECTS / 64],
+    /// Slab: a sum over all that is above; see [`Descriptor::seal`].
+    seal: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Descriptor>() == 64, "a descriptor is one cache line");
@@ -112,6 +119,24 @@ impl Descriptor {
             return frame;
         }
         Frame::new(frame.number().wrapping_sub(self.nr_pages.load(Ordering::Relaxed)))
+    }
+
+    /// Whether this is a frame of `kind`, `offset` frames behind the first of its slab or run.
+    pub(crate) fn is_tail(&self, kind: Kind, offset: u32) -> bool {
+        self.kind.load(Ordering::Relaxed) == kind as u8 | TAIL && self.nr_pages.load(Ordering::Relaxed) == offset
+    }
+
+    /// Whether this is the first frame of a slab, in use or quarantined, and `frame` is one of its pages.
+    pub(crate) fn is_slab_with(&self, head: Frame, frame: Frame) -> bool {
+        let kind = self.kind.load(Ordering::Relaxed);
+        let is_slab = kind == Kind::Slab as u8 || kind == Kind::Quarantined as u8;
+        is_slab && frame.number().wrapping_sub(head.number()) < self.nr_pages.load(Ordering::Relaxed)
+    }
+
+    /// Slab: whether its object number `index` is out, or `None` if it has no such object.
+    pub(crate) fn is_out(&self, index: usize) -> Option<bool> {
+        let word = self.out.get(index / 64).filter(|_| index < usize::from(self.nr_objects.load(Ordering::Relaxed)))?;
+        Some(word.load(Ordering::Relaxed) & (1 << (index % 64)) != 0)
     }
 
     /// Marks a frame on its own, or the first of `nr_pages`.

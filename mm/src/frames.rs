@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
 use crate::frame_bitmap::{FrameBitmap, RunRequest};
 use crate::frame_table::{FrameTable, Kind};
+use crate::incidents::Incidents;
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::memory_map::{self, CarveRequest, Region};
@@ -29,6 +30,8 @@ pub struct Frames<M> {
     nr_taken: AtomicU64,
     /// Frames in use by kind, as far as the CPUs' own counts do not tell: runs, and what interrupts took past a magazine.
     by_kind: [AtomicI64; Kind::COUNT],
+    /// Damage that was found under a lock and waits to be reported.
+    pub(crate) incidents: Incidents<M>,
 }
 
 /// What [`Frames::init`] made of the memory map.
@@ -49,6 +52,7 @@ impl<M: Machine> Frames<M> {
             direct_map: AtomicUsize::new(0),
             nr_taken: AtomicU64::new(0),
             by_kind: [const { AtomicI64::new(0) }; Kind::COUNT],
+            incidents: Incidents::new(),
         }
     }
 
@@ -331,9 +335,25 @@ impl<M: Machine> Frames<M> {
             Kind::Free if !self.is_managed(frame) => Err(Error::Foreign { addr }),
             Kind::Free | Kind::Cached => Err(Error::DoubleFree { addr }),
             used if used != kind => Err(Error::Foreign { addr }),
-            _ if descriptor.run_length() == Some(nr_pages) => Ok(()),
+            _ if descriptor.run_length() == Some(nr_pages) && self.ends_there(frame, nr_pages, kind) => Ok(()),
             _ => Err(Error::WrongSize { addr, given: nr_pages as usize * PAGE_SIZE }),
         }
+    }
+
+    /// Whether the run's last frame says so too, and the one behind it does not: a length that was overwritten must not
+    /// free what belongs to others.
+    fn ends_there(&self, frame: Frame, nr_pages: u32, kind: Kind) -> bool {
+        let is_tail = |offset: u32| {
+            let frame = frame.number().checked_add(offset).map(Frame::new);
+            frame.and_then(|frame| self.table.get(frame)).is_some_and(|descriptor| descriptor.is_tail(kind, offset))
+        };
+        (nr_pages == 1 || is_tail(nr_pages - 1)) && !is_tail(nr_pages)
+    }
+
+    /// Counts `nr_pages` frames in use as `to` that were in use as `from`. Their descriptors are the caller's.
+    pub(crate) fn reclassify(&self, from: Kind, to: Kind, nr_pages: u32) {
+        self.by_kind[from as usize].fetch_sub(i64::from(nr_pages), Ordering::Relaxed);
+        self.by_kind[to as usize].fetch_add(i64::from(nr_pages), Ordering::Relaxed);
     }
 
     /// Whether `frame` is one of those that come and go.

@@ -5,7 +5,7 @@ use crate::frame_table::MAX_OBJECTS;
 use crate::size_class::MAX_CLASS_SIZE;
 
 /// Pages of a slab at most. Runs of frames this short can nearly always be had.
-const MAX_SLAB_PAGES: usize = 16;
+pub(crate) const MAX_SLAB_PAGES: usize = 16;
 
 /// Object size and slab size of one cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

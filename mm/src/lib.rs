@@ -49,6 +49,8 @@ pub mod geometry;
 pub mod growth;
 #[cfg(not(loom))]
 pub mod heap;
+#[cfg(not(loom))]
+mod incidents;
 pub mod lock;
 pub mod machine;
 pub mod magazine;

@@ -60,7 +60,8 @@ pub unsafe trait Machine: Send + Sync + 'static {
     fn drain_other_cpus();
 
     /// Reports a bad free that was found late, when the object left the magazines. The object has been dropped, all
-    /// structures are sound; the kernel decides whether to go on. Called with no lock held.
+    /// structures are sound; the kernel decides whether to go on. Also reports [`Error::Corrupt`]: metadata that was
+    /// overwritten and is out of use now. Called with no lock held.
     fn report(error: Error);
 
     /// Maps `nr_pages` zeroed pages at adjacent addresses, for an allocation for which no adjacent frames are left.

@@ -4,9 +4,12 @@
 //! holds nothing of the allocator, and a pop does not wait for a cold line.
 //!
 //! A magazine is owned by one CPU, or lies in a depot under its lock; while it is loaded in a CPU, the number of
-//! rounds is kept there ([`crate::cpu_cache`]) and `nr_rounds` here is stale.
+//! rounds is kept there ([`crate::cpu_cache`]) and `nr_rounds` here is stale. A magazine that is not loaded is full or
+//! empty, by which a wild write to its header is found out: see [`crate::supply`].
 
 use core::ptr::NonNull;
+
+use crate::error::Metadata;
 
 /// Rounds that the largest magazine holds.
 pub const MAX_ROUNDS: usize = 126;
@@ -53,6 +56,16 @@ impl Magazine {
         // SAFETY: the rounds follow the header, inside the allocation that `create` was given.
         unsafe { this.add(1).cast() }
     }
+}
+
+/// Tells magazines from memory that was overwritten, for those who hold some. Implemented by [`crate::supply`].
+pub(crate) trait Inspector {
+    /// Whether `magazine`, which no CPU has loaded, may be used: before a word of it is. Full or empty, if `is_full` says
+    /// which. Locks may be held.
+    fn holds(&self, magazine: NonNull<Magazine>, is_full: Option<bool>) -> bool;
+
+    /// Keeps in mind to report what was found damaged at `addr`. Locks may be held.
+    fn note(&self, what: Metadata, addr: usize);
 }
 
 #[cfg(test)]

@@ -15,16 +15,28 @@ use loom::thread;
 
 use crate::bank::Bank;
 use crate::depot::{Depot, Trade};
-use crate::error::{Error, Result};
+use crate::error::{Error, Metadata, Result};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::magazine::Magazine;
+use crate::magazine::{Inspector, Magazine};
 use crate::sync::mutant;
 
 /// The mutant switch is one static: models run one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 struct Model;
+
+/// Nothing is overwritten in the models.
+struct Trusting;
+
+impl Inspector for Trusting {
+    fn holds(&self, _magazine: NonNull<Magazine>, _is_full: Option<bool>) -> bool {
+        true
+    }
+    fn note(&self, what: Metadata, addr: usize) {
+        panic!("{what} at {addr:#x}");
+    }
+}
 
 // SAFETY: no bank is ever asked for.
 unsafe impl Machine for Model {
@@ -123,17 +135,17 @@ fn a_depot_hands_each_magazine_to_one_cpu() {
     model(|| {
         let depot: &'static Depot<Model> = Box::leak(Box::new(Depot::new()));
         let give = move |round: usize| {
-            move || match depot.trade_full(new_magazine(round), 8) {
+            move || match depot.trade_full(new_magazine(round), 8, &Trusting) {
                 Trade::Stored => 0,
                 Trade::Empty(other) => panic!("an empty magazine {other:p} from nowhere"),
                 Trade::Refused(other) => consume(other),
             }
         };
-        let take = move || depot.trade_empty(None).map_or(0, consume);
+        let take = move || depot.trade_empty(None, &Trusting).map_or(0, consume);
         let other = thread::spawn(move || give(16)() + take());
         let mine = give(32)() + take();
         let theirs = other.join().unwrap();
-        let left = core::iter::from_fn(|| depot.take_any()).map(consume).sum::<usize>();
+        let left = core::iter::from_fn(|| depot.take_any(&Trusting)).map(consume).sum::<usize>();
         assert_eq!(mine + theirs + left, 16 + 32, "{mine} and {theirs}, {left} left");
         // SAFETY: leaked above, and the other thread has ended.
         drop(unsafe { Box::from_raw(core::ptr::from_ref(depot).cast_mut()) });

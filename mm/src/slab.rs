@@ -9,11 +9,13 @@
 //! UMA. An object is "out" while the bit is set, be it with a user or in a magazine; this is where a double or foreign
 //! free is caught, at full speed, when the object leaves the magazines.
 //!
-//! Invariants: a slab with some objects out and some in is in the `partial` list, one with none out in the `empty`
-//! list, one with all out in neither; `nr_out` of a slab is the number of bits in its `out`.
+//! Invariants: a slab with objects in is in the list of its fill, see [`lists`]; one with all out is in none; `nr_out` of
+//! a slab is the number of bits in its `out`; its descriptor is sealed, and one whose seal is broken is quarantined, see
+//! [`containment`].
 //! Called by: [`crate::cache`] with batches, [`crate::supply`]. Lock order: 2 (slab lists of a cache); the frames below
 //! are asked only while it is not held.
 
+mod containment;
 mod lists;
 
 use core::ptr::NonNull;
@@ -22,12 +24,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
-use crate::frame_table::{Kind, MAX_OBJECTS, NIL};
+use crate::frame_table::{Kind, MAX_OBJECTS};
 use crate::frames::Frames;
 use crate::geometry::Geometry;
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::size_class::MIN_CLASS_SIZE;
+use containment::Home;
 use lists::Lists;
 
 /// Owner of a slab that is on its way back to the frames.
@@ -59,6 +62,12 @@ pub struct SlabCounters {
     pub nr_destroyed: u64,
     /// Batches of objects that left or came back.
     pub nr_visits: u64,
+    /// Slabs that were overwritten and taken out of use so far. They are in none of the counts above.
+    pub nr_quarantined: u64,
+    /// Pages of these.
+    pub nr_quarantined_pages: u64,
+    /// Objects of these that have not come back.
+    pub nr_quarantined_out: u64,
 }
 
 impl SlabCounters {
@@ -71,6 +80,9 @@ impl SlabCounters {
         nr_created: 0,
         nr_destroyed: 0,
         nr_visits: 0,
+        nr_quarantined: 0,
+        nr_quarantined_pages: 0,
+        nr_quarantined_out: 0,
     };
 }
 
@@ -95,7 +107,13 @@ impl<M: Machine> Slabs<M> {
         let mut lists = self.lists.lock();
         assert!(lists.counters.nr_slabs == 0, "cache {} has {} slabs", self.id, lists.counters.nr_slabs);
         lists.geometry = Some(geometry);
-        lists.counters = SlabCounters::ZERO;
+        // What an earlier cache in this place has lost stays lost.
+        let SlabCounters { nr_quarantined, nr_quarantined_pages, .. } = lists.counters;
+        lists.counters = SlabCounters { nr_quarantined, nr_quarantined_pages, ..SlabCounters::ZERO };
+    }
+
+    fn home<'a>(&self, frames: &'a Frames<M>) -> Home<'a, M> {
+        Home { id: self.id, frames }
     }
 
     /// Takes objects: all that the slabs have, up to the length of `objects`, and new slabs until there are `at_least`.
@@ -112,11 +130,12 @@ impl<M: Machine> Slabs<M> {
                 lists.counters.nr_visits += core::mem::take(&mut nr_visits);
                 let geometry = lists.geometry.expect("a cache has an object size before it allocates");
                 if let Some(slab) = grown.take() {
-                    lists.add_slab(frames.table(), slab);
+                    lists.add_slab(self.home(frames), slab);
                 }
-                n += lists.take(frames, geometry, &mut objects[n..]);
+                n += lists.take(self.home(frames), geometry, &mut objects[n..]);
                 geometry
             };
+            frames.incidents.report();
             if n >= at_least {
                 return n;
             }
@@ -140,7 +159,8 @@ impl<M: Machine> Slabs<M> {
                 lists.geometry.expect("a cache has an object size before it grows")
             };
             let slab = self.make_slab(frames, geometry)?;
-            self.lists.lock().add_slab(frames.table(), slab);
+            self.lists.lock().add_slab(self.home(frames), slab);
+            frames.incidents.report();
         }
     }
 
@@ -156,7 +176,8 @@ impl<M: Machine> Slabs<M> {
             slab.nr_out.store(0, Relaxed);
             slab.nr_objects.store(geometry.nr_objects as u16, Relaxed);
             slab.out.iter().for_each(|word| word.store(0, Relaxed));
-            slab.cache.store(self.id, Relaxed);
+            // Nobody's until it is in a list: a walk over the table must not take it in before.
+            slab.cache.store(NO_CACHE, Relaxed);
             Ok(frame)
         };
         make(geometry).or_else(|error| geometry.single_page().map_or(Err(error), make))
@@ -164,20 +185,23 @@ impl<M: Machine> Slabs<M> {
 
     /// Puts objects back. A bad one is handed to `report`, with the lock released, and skipped.
     pub(crate) fn free_batch(&self, frames: &Frames<M>, objects: &[NonNull<u8>], mut report: impl FnMut(Error)) {
+        let home = self.home(frames);
         let mut rest = objects;
-        let mut released = NIL;
         let mut nr_visits = 1;
         while !rest.is_empty() {
+            let mut released = Released::new();
+            let mut error = None;
             let mut lists = self.lists.lock();
             lists.counters.nr_visits += core::mem::take(&mut nr_visits);
-            let mut error = None;
             while let [object, tail @ ..] = rest {
                 rest = tail;
-                match lists.put(self.id, frames, *object) {
-                    Ok(Some(empty)) if lists.has_empty_to_spare() => {
-                        lists.detach_empty(frames.table(), empty);
-                        frames.table().of(empty).next.store(released, Relaxed);
-                        released = empty.number();
+                match lists.put(home, *object) {
+                    Ok(true) if lists.has_empty_to_spare() => {
+                        if let Some(slab) = lists.detach_empty(home)
+                            && !released.push(slab)
+                        {
+                            break;
+                        }
                     }
                     Ok(_) => {}
                     Err(bad) => {
@@ -190,32 +214,44 @@ impl<M: Machine> Slabs<M> {
             if let Some(bad) = error {
                 report(bad);
             }
+            released.free(frames);
+            frames.incidents.report();
         }
-        release_chain(frames, released);
     }
 
     /// Whether `object` is one of this cache's and out.
     pub(crate) fn check(&self, frames: &Frames<M>, object: NonNull<u8>) -> Result<()> {
-        let lists = self.lists.lock();
-        lists.find(self.id, frames, object).map(|_| ())
+        let found = self.check_quietly(frames, object);
+        frames.incidents.report();
+        found
+    }
+
+    /// As `check`, with a lock held above: damage that is met waits to be reported.
+    pub(crate) fn check_quietly(&self, frames: &Frames<M>, object: NonNull<u8>) -> Result<()> {
+        self.lists.lock().locate(self.home(frames), object).map(|_| ())
     }
 
     /// Gives the empty slabs back to the frames; returns how many pages.
     pub(crate) fn reap(&self, frames: &Frames<M>) -> u64 {
-        let mut released = NIL;
         let mut nr_pages = 0;
-        {
-            let mut lists = self.lists.lock();
-            while lists.empty != NIL {
-                let slab = Frame::new(lists.empty);
-                nr_pages += u64::from(frames.table().of(slab).nr_pages.load(Relaxed));
-                lists.detach_empty(frames.table(), slab);
-                frames.table().of(slab).next.store(released, Relaxed);
-                released = slab.number();
+        loop {
+            let mut released = Released::new();
+            {
+                let mut lists = self.lists.lock();
+                while let Some(slab) = lists.detach_empty(self.home(frames)) {
+                    nr_pages += u64::from(slab.nr_pages());
+                    if !released.push(slab) {
+                        break;
+                    }
+                }
+            }
+            let is_more = released.is_full();
+            released.free(frames);
+            frames.incidents.report();
+            if !is_more {
+                return nr_pages;
             }
         }
-        release_chain(frames, released);
-        nr_pages
     }
 
     /// What the slabs hold now.
@@ -224,16 +260,37 @@ impl<M: Machine> Slabs<M> {
     }
 }
 
-/// Frees slabs that are in no list, linked by `next`.
-fn release_chain<M: Machine>(frames: &Frames<M>, mut number: u32) {
-    while number != NIL {
-        let slab = Frame::new(number);
-        let descriptor = frames.table().of(slab);
-        number = descriptor.next.load(Relaxed);
-        let range = FrameRange::new(slab, descriptor.nr_pages.load(Relaxed)).expect("a slab has pages");
-        // SAFETY: no object of the slab is out, and the slab is in no list, so nobody can reach it.
-        if let Err(error) = unsafe { frames.free_run(range, Kind::Slab) } {
-            panic!("the {} pages of empty slab {:#x} cannot be freed: {error}", range.nr_pages(), slab.number());
+/// Empty slabs that are in no list any more, on their way to the frames. Not linked through the frame table: nobody would
+/// notice a wild write there.
+struct Released {
+    slabs: [Option<FrameRange>; Self::CAPACITY],
+    len: usize,
+}
+
+impl Released {
+    const CAPACITY: usize = 16;
+
+    const fn new() -> Self {
+        Self { slabs: [None; Self::CAPACITY], len: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.len == Self::CAPACITY
+    }
+
+    /// Adds a slab; false if there is no room for another.
+    fn push(&mut self, slab: FrameRange) -> bool {
+        self.slabs[self.len] = Some(slab);
+        self.len += 1;
+        !self.is_full()
+    }
+
+    fn free<M: Machine>(self, frames: &Frames<M>) {
+        for slab in self.slabs.into_iter().flatten() {
+            // SAFETY: no object of the slab is out, and the slab is in no list, so nobody can reach it.
+            if let Err(error) = unsafe { frames.free_run(slab, Kind::Slab) } {
+                frames.incidents.note(error);
+            }
         }
     }
 }

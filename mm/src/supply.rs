@@ -4,13 +4,16 @@
 //! Called by: [`crate::cache`]. Calls: [`crate::slab`], [`crate::frames`].
 
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::bank::MAX_CACHES;
+use crate::error::{Error, Metadata};
+use crate::frame::PAGE_SIZE;
 use crate::frames::Frames;
 use crate::geometry::Geometry;
 use crate::growth::Growth;
 use crate::machine::Machine;
-use crate::magazine::{Magazine, SIZES};
+use crate::magazine::{Inspector, Magazine, SIZES};
 use crate::slab::{SlabCounters, Slabs};
 
 /// Frames and magazines for the caches above.
@@ -28,6 +31,7 @@ impl<M: Machine> Supply<M> {
     pub const fn new() -> Self {
         const fn slabs<M: Machine>(i: usize) -> Slabs<M> {
             let bytes = Magazine::bytes(SIZES[i]);
+            assert!(Geometry::new(bytes, bytes).nr_pages == 1, "a magazine is found by its offset in a page");
             Slabs::with_geometry((MAX_CACHES + i) as u16, Geometry::new(bytes, bytes))
         }
         Self {
@@ -48,17 +52,36 @@ impl<M: Machine> Supply<M> {
         Some(unsafe { Magazine::create(place[0], capacity) })
     }
 
-    /// Takes an empty magazine back.
+    /// Takes an empty magazine back. One that is none of ours is reported, and kept from harm's way.
     ///
     /// # Safety
     ///
     /// It came from [`Supply::magazine`], and nobody else has it.
     pub(crate) unsafe fn free_magazine(&self, magazine: NonNull<Magazine>) {
-        // SAFETY: the caller owns it.
-        let capacity = unsafe { magazine.as_ref() }.capacity as usize;
-        self.slabs_for(capacity).free_batch(&self.frames, &[magazine.cast()], |error| {
-            panic!("a magazine of {capacity} rounds cannot be freed: {error}")
-        });
+        match self.capacity_of(magazine) {
+            Some(capacity) => self.slabs_for(capacity).free_batch(&self.frames, &[magazine.cast()], M::report),
+            None => M::report(Error::Corrupt { what: Metadata::Magazine, addr: magazine.addr().get() }),
+        }
+    }
+
+    /// Rounds of the live magazine at that address, by the frame table: its header need not be true.
+    fn capacity_of(&self, magazine: NonNull<Magazine>) -> Option<usize> {
+        self.capacity_at(magazine).or_else(|| {
+            // The magazine's slab may be what was overwritten; then it is quarantined now, and the magazine as good as ever.
+            let is_out = |slabs: &Slabs<M>| slabs.check_quietly(&self.frames, magazine.cast()).is_ok();
+            SIZES.iter().zip(&self.magazines).find(|(_, slabs)| is_out(slabs)).map(|(&size, _)| size)
+        })
+    }
+
+    fn capacity_at(&self, magazine: NonNull<Magazine>) -> Option<usize> {
+        let frame = self.frames.frame_of(magazine.cast())?;
+        let slab = self.frames.table().get(frame)?;
+        let capacity = *SIZES.get(usize::from(slab.cache.load(Relaxed)).checked_sub(MAX_CACHES)?)?;
+        let offset = magazine.addr().get() % PAGE_SIZE;
+        let is_one = slab.is_slab_with(frame, frame)
+            && offset.is_multiple_of(Magazine::bytes(capacity))
+            && slab.is_out(offset / Magazine::bytes(capacity)) == Some(true);
+        is_one.then_some(capacity)
     }
 
     fn slabs_for(&self, capacity: usize) -> &Slabs<M> {
@@ -78,6 +101,28 @@ impl<M: Machine> Supply<M> {
     /// Size in rounds and counters of each kind of magazine.
     pub fn magazine_counters(&self) -> impl Iterator<Item = (usize, SlabCounters)> {
         SIZES.iter().zip(&self.magazines).map(|(&size, slabs)| (size, slabs.counters()))
+    }
+}
+
+impl<M: Machine> Inspector for Supply<M> {
+    /// The address is that of a live magazine, its size is that of its slab's magazines, and it is full or empty, as all
+    /// are that no CPU has loaded.
+    fn holds(&self, magazine: NonNull<Magazine>, is_full: Option<bool>) -> bool {
+        self.capacity_of(magazine).is_some_and(|capacity| {
+            // SAFETY: a live magazine of ours begins there, so its header can be read; nobody else has it loaded.
+            let &Magazine { nr_rounds, capacity: stated, .. } = unsafe { magazine.as_ref() };
+            let (nr_rounds, stated) = (nr_rounds as usize, stated as usize);
+            let is_right = match is_full {
+                Some(true) => nr_rounds == capacity,
+                Some(false) => nr_rounds == 0,
+                None => nr_rounds == capacity || nr_rounds == 0,
+            };
+            is_right && stated == capacity
+        })
+    }
+
+    fn note(&self, what: Metadata, addr: usize) {
+        self.frames.incidents.note(Error::Corrupt { what, addr });
     }
 }
 

@@ -1,13 +1,15 @@
 //! The ways in which allocators fail, one test or more for each, by their number in the list of failure cases.
 //!
 //! Bad frees in one file, memory and magazines at their limits in the second, interrupts in the third, counters in the
-//! fourth. Cases of debug checks (writes out of bounds, after a free), of TLBs and of single-stepped interrupts are not
+//! fourth, overwritten metadata in the fifth. Cases of debug checks (writes out of bounds, after a free), of TLBs and of single-stepped interrupts are not
 //! for the host.
 
 mod common;
 
 #[path = "failure_cases/bad_frees.rs"]
 mod bad_frees;
+#[path = "failure_cases/corruption.rs"]
+mod corruption;
 #[path = "failure_cases/counters.rs"]
 mod counters;
 #[path = "failure_cases/interrupts.rs"]

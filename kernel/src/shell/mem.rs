@@ -17,7 +17,8 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "mem",
     usage: "[--json]",
     help: "where every frame is; fails if they do not add up",
-    details: "usable = kernel + page tables + slabs + large + page magazines + mapped + free, to the frame.\n\
+    details: "usable = kernel + page tables + slabs + large + page magazines + mapped + free, to the frame; and\n\
+              quarantined, if a slab was overwritten and is out of use.\n\
               Each use counts its own frames; the frame table is counted beside that, and must agree.",
     run: mem,
 }];
@@ -38,7 +39,7 @@ impl Identity {
         self.boot.nr_metadata + self.account.nr_used(Kind::Owned)
     }
 
-    fn parts(&self) -> [(&'static str, u64); 7] {
+    fn parts(&self) -> [(&'static str, u64); 8] {
         let account = &self.account;
         [
             ("kernel", self.kernel()),
@@ -48,6 +49,7 @@ impl Identity {
             ("page magazines", account.nr_cached),
             ("mapped", account.nr_used(Kind::Mapped)),
             ("free", account.nr_free),
+            ("quarantined", account.nr_used(Kind::Quarantined)),
         ]
     }
 
@@ -126,7 +128,8 @@ fn print_table(identity: &Identity) {
         Count(identity.boot.nr_usable),
         Bytes(identity.boot.nr_usable * PAGE_SIZE as u64)
     );
-    for (name, nr_frames) in identity.parts() {
+    let is_shown = |&(name, nr_frames): &(&str, u64)| nr_frames > 0 || name != "quarantined";
+    for (name, nr_frames) in identity.parts().into_iter().filter(is_shown) {
         line(name, nr_frames);
         if name == "slabs" {
             print_slabs(identity);
@@ -153,7 +156,7 @@ fn print_json(identity: &Identity, is_ok: bool) {
     let slabs = &identity.account.slabs;
     println!(
         "{{\"kind\":\"mem\",\"ok\":{is_ok},\"usable\":{},\"kernel\":{},\"page_tables\":{},\"slabs\":{},\"large\":{},\
-         \"page_magazines\":{},\"mapped\":{},\"free\":{},\"slab_bytes\":{{\"out\":{},\"in_magazines\":{},\
+         \"page_magazines\":{},\"mapped\":{},\"free\":{},\"quarantined\":{},\"slab_bytes\":{{\"out\":{},\"in_magazines\":{},\
          \"in_depots\":{},\"free\":{},\"magazines\":{},\"unused\":{}}}}}",
         identity.boot.nr_usable,
         identity.parts()[0].1,
@@ -163,6 +166,7 @@ fn print_json(identity: &Identity, is_ok: bool) {
         identity.parts()[4].1,
         identity.parts()[5].1,
         identity.parts()[6].1,
+        identity.parts()[7].1,
         slabs.out,
         slabs.in_magazines,
         slabs.in_depot,

@@ -66,6 +66,17 @@ fn slabs<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
             ]);
         }
     });
+    for (id, cache) in chosen() {
+        let objects = HEAP.cache_account(id);
+        if objects.nr_quarantined + objects.nr_lost > 0 {
+            println!(
+                "slabs: size {}: {} slabs were overwritten and are out of use, {} objects are lost",
+                cache.object_size(),
+                Count(objects.nr_quarantined),
+                Count(objects.nr_lost)
+            );
+        }
+    }
     let wrong = HEAP.caches().find(|&(id, _)| !HEAP.cache_account(id).adds_up());
     if let Some((id, cache)) = wrong {
         println!("slabs: FAIL: cache {id} of size {}: {:?}", cache.object_size(), HEAP.cache_account(id));

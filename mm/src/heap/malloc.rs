@@ -61,7 +61,7 @@ impl<M: Machine> Heap<M> {
         let foreign = Error::Foreign { addr: object.addr().get() };
         let Some(frame) = self.frames().frame_of(object) else { return Ok(None) };
         let descriptor = self.frames().table().get(frame).ok_or(foreign)?;
-        if descriptor.kind() != Kind::Slab {
+        if !matches!(descriptor.kind(), Kind::Slab | Kind::Quarantined) {
             return Ok(None);
         }
         let slab = descriptor.head(frame);

@@ -180,8 +180,9 @@ impl<M: Machine> Heap<M> {
         }
         // Objects that are out keep slabs; so does a magazine that an interrupt found busy. A cache that goes leaves none.
         let slabs = cache.slab_counters();
-        if slabs.nr_slabs > 0 {
-            return Err((handle, Error::Busy { nr_objects: slabs.nr_out as usize }));
+        if slabs.nr_slabs > 0 || slabs.nr_quarantined_out > 0 {
+            let nr_objects = slabs.nr_out + slabs.nr_quarantined_out;
+            return Err((handle, Error::Busy { nr_objects: nr_objects as usize }));
         }
         cache.close();
         Ok(())

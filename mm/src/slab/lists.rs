@@ -1,30 +1,58 @@
 //! The lists of one cache's slabs, and the bits of their objects: all that happens under the cache's slab lock.
+//!
+//! A list for the slabs of which no object is out, and one for each quarter of fill. Allocation takes from the fullest
+//! quarter that has a slab, in O(1), so the nearly empty ones drain and go back to the frames (Bonwick 1994, section
+//! 3.2, keeps one list in order of fill; jemalloc and mimalloc show what the order is worth).
+//!
+//! Invariants: a slab's list follows from its `nr_out` alone ([`list_of`]); a full one is in none. Every descriptor is
+//! sealed when the lock is released, and its seal is checked before a word of it is used: see [`super::containment`].
 
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::containment::{Home, Place};
 use super::{NO_CACHE, SlabCounters};
-use crate::error::{Error, Result};
-use crate::frame::Frame;
-use crate::frame_table::{Descriptor, FrameTable, Kind, NIL};
-use crate::frames::Frames;
+use crate::error::{Error, Metadata, Result};
+use crate::frame::{Frame, FrameRange};
+use crate::frame_table::{Descriptor, FrameTable, NIL};
 use crate::geometry::Geometry;
 use crate::machine::Machine;
+
+/// The list of slabs without an object out.
+const EMPTY: usize = 0;
+/// Lists of slabs with some objects out and some in, by quarters: `1..=NR_PARTIAL`.
+const NR_PARTIAL: usize = 4;
+const NR_LISTS: usize = 1 + NR_PARTIAL;
+
+/// Damage that one call deals with before it gives up. Each is dealt with for good, so more can only come from someone
+/// who goes on writing.
+pub(super) const MAX_REPAIRS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Lists {
     pub(super) geometry: Option<Geometry>,
     /// First slab of each list, by frame number.
-    partial: u32,
-    pub(super) empty: u32,
+    heads: [u32; NR_LISTS],
     pub(super) counters: SlabCounters,
+}
+
+/// The list in which a slab with so many objects out belongs; none if it is full.
+fn list_of(nr_out: u16, nr_objects: u16) -> Option<usize> {
+    match nr_out {
+        0 => Some(EMPTY),
+        _ if nr_out >= nr_objects => None,
+        _ => Some(1 + usize::from(nr_out) * NR_PARTIAL / usize::from(nr_objects)),
+    }
+}
+
+fn list_of_slab(descriptor: &Descriptor) -> Option<usize> {
+    list_of(descriptor.nr_out.load(Relaxed), descriptor.nr_objects.load(Relaxed))
 }
 
 impl Lists {
     /// No slabs, of objects as `geometry` says, if it is known yet.
     pub(super) const fn new(geometry: Option<Geometry>) -> Self {
-        Self { geometry, partial: NIL, empty: NIL, counters: SlabCounters::ZERO }
+        Self { geometry, heads: [NIL; NR_LISTS], counters: SlabCounters::ZERO }
     }
 
     /// Enough empty slabs to give one back: keeping a few saves making them anew at the edge.
@@ -32,47 +60,86 @@ impl Lists {
         self.counters.nr_empty > 1 + self.counters.nr_slabs / 8
     }
 
-    pub(super) fn add_slab(&mut self, table: &FrameTable, slab: Frame) {
-        let descriptor = table.of(slab);
-        push(table, &mut self.empty, slab);
-        self.counters.nr_slabs += 1;
-        self.counters.nr_empty += 1;
+    /// Takes a new slab in, in which no object is out.
+    pub(super) fn add_slab<M: Machine>(&mut self, home: Home<'_, M>, slab: Frame) {
+        if !self.head_holds(home, EMPTY) {
+            self.contain(home, self.heads[EMPTY]);
+        }
+        let descriptor = home.table().of(slab);
+        descriptor.cache.store(home.id, Relaxed);
+        self.link(home.table(), slab, EMPTY);
         self.counters.nr_created += 1;
+        self.count(descriptor);
+    }
+
+    fn count(&mut self, descriptor: &Descriptor) {
+        let nr_out = descriptor.nr_out.load(Relaxed);
+        self.counters.nr_slabs += 1;
+        self.counters.nr_empty += u64::from(nr_out == 0);
         self.counters.nr_pages += u64::from(descriptor.nr_pages.load(Relaxed));
         self.counters.nr_objects += u64::from(descriptor.nr_objects.load(Relaxed));
+        self.counters.nr_out += u64::from(nr_out);
     }
 
     /// Takes an empty slab out of its list and of the counts; it is no cache's from here.
-    pub(super) fn detach_empty(&mut self, table: &FrameTable, slab: Frame) {
-        let descriptor = table.of(slab);
-        remove(table, &mut self.empty, slab);
-        descriptor.cache.store(NO_CACHE, Relaxed);
-        self.counters.nr_slabs -= 1;
-        self.counters.nr_empty -= 1;
-        self.counters.nr_destroyed += 1;
-        self.counters.nr_pages -= u64::from(descriptor.nr_pages.load(Relaxed));
-        self.counters.nr_objects -= u64::from(descriptor.nr_objects.load(Relaxed));
+    pub(super) fn detach_empty<M: Machine>(&mut self, home: Home<'_, M>) -> Option<FrameRange> {
+        for _ in 0..MAX_REPAIRS {
+            let number = self.heads[EMPTY];
+            if number == NIL {
+                return None;
+            }
+            let slab = Frame::new(number);
+            if !self.head_holds(home, EMPTY) || !self.neighbours_hold(home, slab, EMPTY) || !home.pages_hold(slab) {
+                self.contain(home, number);
+                continue;
+            }
+            let table = home.table();
+            let descriptor = table.of(slab);
+            self.unlink(table, slab, EMPTY);
+            descriptor.cache.store(NO_CACHE, Relaxed);
+            descriptor.unseal(slab);
+            let nr_pages = descriptor.nr_pages.load(Relaxed);
+            self.counters.nr_slabs -= 1;
+            self.counters.nr_empty -= 1;
+            self.counters.nr_destroyed += 1;
+            self.counters.nr_pages -= u64::from(nr_pages);
+            self.counters.nr_objects -= u64::from(descriptor.nr_objects.load(Relaxed));
+            return FrameRange::new(slab, nr_pages);
+        }
+        None
     }
 
-    /// Takes objects out of partial slabs, then out of empty ones.
+    /// Takes objects out of partial slabs, the fullest first, then out of empty ones.
     pub(super) fn take<M: Machine>(
         &mut self,
-        frames: &Frames<M>,
+        home: Home<'_, M>,
         geometry: Geometry,
         objects: &mut [NonNull<u8>],
     ) -> usize {
-        let table = frames.table();
+        let table = home.table();
         let mut n = 0;
-        while n < objects.len() {
-            let from_empty = self.partial == NIL;
-            let slab = Frame::new(if from_empty { self.empty } else { self.partial });
-            if slab.number() == NIL {
-                break;
+        let mut nr_repairs = 0;
+        while n < objects.len() && nr_repairs < MAX_REPAIRS {
+            let Some(from) = (0..NR_LISTS).rev().find(|&list| self.heads[list] != NIL) else { break };
+            let slab = Frame::new(self.heads[from]);
+            if !self.head_holds(home, from) || !self.neighbours_hold(home, slab, from) {
+                self.contain(home, slab.number());
+                nr_repairs += 1;
+                continue;
             }
-            let base = frames.virt(slab);
             let descriptor = table.of(slab);
+            let (nr_out, nr_objects) = (descriptor.nr_out.load(Relaxed), descriptor.nr_objects.load(Relaxed));
+            let nr_taken = usize::from(nr_objects - nr_out).min(objects.len() - n);
+            let to = list_of(nr_out + nr_taken as u16, nr_objects);
+            if to.is_some_and(|to| to != from && !self.head_holds(home, to)) {
+                self.contain(home, to.map_or(NIL, |to| self.heads[to]));
+                nr_repairs += 1;
+                continue;
+            }
+            let base = home.frames.virt(slab);
+            let last = n + nr_taken;
             let taken = take_from(descriptor, |index| {
-                if n == objects.len() {
+                if n == last {
                     return false;
                 }
                 // SAFETY: the index is below the slab's number of objects, so the object lies inside its pages.
@@ -80,81 +147,134 @@ impl Lists {
                 n += 1;
                 true
             });
+            if to != Some(from) {
+                self.unlink(table, slab, from);
+                self.counters.nr_empty -= u64::from(from == EMPTY);
+            }
+            descriptor.nr_out.store(nr_out + taken, Relaxed);
             self.counters.nr_out += u64::from(taken);
-            let nr_out = descriptor.nr_out.load(Relaxed) + taken;
-            descriptor.nr_out.store(nr_out, Relaxed);
-            let is_full = nr_out == descriptor.nr_objects.load(Relaxed);
-            if from_empty {
-                remove(table, &mut self.empty, slab);
-                self.counters.nr_empty -= 1;
-                if !is_full {
-                    push(table, &mut self.partial, slab);
-                }
-            } else if is_full {
-                remove(table, &mut self.partial, slab);
+            match to {
+                Some(to) if to != from => self.link(table, slab, to),
+                _ => descriptor.seal(slab),
             }
         }
         n
     }
 
-    /// The slab and index of an object that is out.
-    pub(super) fn find<M: Machine>(&self, id: u16, frames: &Frames<M>, object: NonNull<u8>) -> Result<(Frame, usize)> {
-        let addr = object.addr().get();
-        let foreign = Error::Foreign { addr };
-        let frame = frames.frame_of(object).ok_or(foreign)?;
-        let descriptor = frames.table().get(frame).ok_or(foreign)?;
-        if descriptor.kind() != Kind::Slab {
-            return Err(foreign);
+    /// Puts one object back; true if no object of its slab is out any more.
+    pub(super) fn put<M: Machine>(&mut self, home: Home<'_, M>, object: NonNull<u8>) -> Result<bool> {
+        let table = home.table();
+        for _ in 0..MAX_REPAIRS {
+            let (slab, index) = match self.locate(home, object)? {
+                Place::Slab(slab, index) => (slab, index),
+                Place::Quarantined(slab, index) => {
+                    clear_bit(table.of(slab), index);
+                    self.counters.nr_quarantined_out = self.counters.nr_quarantined_out.saturating_sub(1);
+                    return Ok(false);
+                }
+            };
+            let descriptor = table.of(slab);
+            let (nr_out, nr_objects) = (descriptor.nr_out.load(Relaxed), descriptor.nr_objects.load(Relaxed));
+            let (from, to) = (list_of(nr_out, nr_objects), list_of(nr_out - 1, nr_objects));
+            if from != to {
+                let from_holds = from.is_none_or(|from| self.neighbours_hold(home, slab, from));
+                if !from_holds || to.is_some_and(|to| !self.head_holds(home, to)) {
+                    self.contain(home, slab.number());
+                    continue;
+                }
+                if let Some(from) = from {
+                    self.unlink(table, slab, from);
+                }
+            }
+            clear_bit(descriptor, index);
+            descriptor.nr_out.store(nr_out - 1, Relaxed);
+            self.counters.nr_out -= 1;
+            match to {
+                Some(to) if from != Some(to) => self.link(table, slab, to),
+                _ => descriptor.seal(slab),
+            }
+            self.counters.nr_empty += u64::from(nr_out == 1);
+            return Ok(nr_out == 1);
         }
-        let slab = descriptor.head(frame);
-        let descriptor = frames.table().get(slab).ok_or(foreign)?;
-        match descriptor.cache.load(Relaxed) {
-            owner if owner == id => {}
-            NO_CACHE => return Err(foreign),
-            owner => return Err(Error::WrongCache { addr, owner, given: id }),
-        }
-        let offset = addr - frames.virt(slab).addr().get();
-        let geometry = self.geometry.ok_or(foreign)?;
-        let index = geometry.index_of(offset).ok_or(foreign)?;
-        if index >= usize::from(descriptor.nr_objects.load(Relaxed)) {
-            return Err(foreign);
-        }
-        if descriptor.out[index / 64].load(Relaxed) & (1 << (index % 64)) == 0 {
-            return Err(Error::DoubleFree { addr });
-        }
-        Ok((slab, index))
+        Err(Error::Corrupt { what: Metadata::SlabList, addr: object.addr().get() })
     }
 
-    /// Puts one object back; returns its slab if no object of that is out any more.
-    pub(super) fn put<M: Machine>(
-        &mut self,
-        id: u16,
-        frames: &Frames<M>,
-        object: NonNull<u8>,
-    ) -> Result<Option<Frame>> {
-        let (slab, index) = self.find(id, frames, object)?;
-        let table = frames.table();
-        let descriptor = table.of(slab);
-        let word = &descriptor.out[index / 64];
-        word.store(word.load(Relaxed) & !(1 << (index % 64)), Relaxed);
-        let was_out = descriptor.nr_out.load(Relaxed);
-        descriptor.nr_out.store(was_out - 1, Relaxed);
-        self.counters.nr_out -= 1;
-        let was_full = was_out == descriptor.nr_objects.load(Relaxed);
-        if was_out == 1 {
-            if !was_full {
-                remove(table, &mut self.partial, slab);
-            }
-            push(table, &mut self.empty, slab);
-            self.counters.nr_empty += 1;
-            return Ok(Some(slab));
-        }
-        if was_full {
-            // At the head: it is the fullest, and allocation takes from the head.
-            push(table, &mut self.partial, slab);
-        }
-        Ok(None)
+    /// Whether the first slab of `list`, if it has one, may be used and stands where it should.
+    fn head_holds<M: Machine>(&self, home: Home<'_, M>, list: usize) -> bool {
+        let head = self.heads[list];
+        head == NIL
+            || home.is_linked(head, |descriptor| {
+                descriptor.prev.load(Relaxed) == NIL && list_of_slab(descriptor) == Some(list)
+            })
     }
+
+    /// Whether the neighbours of `slab`, whose seal holds, may be used and point back to it.
+    fn neighbours_hold<M: Machine>(&self, home: Home<'_, M>, slab: Frame, list: usize) -> bool {
+        let descriptor = home.table().of(slab);
+        let (next, prev) = (descriptor.next.load(Relaxed), descriptor.prev.load(Relaxed));
+        let next_holds = next == NIL || home.is_linked(next, |next| next.prev.load(Relaxed) == slab.number());
+        let prev_holds = if prev == NIL {
+            self.heads[list] == slab.number()
+        } else {
+            home.is_linked(prev, |prev| prev.next.load(Relaxed) == slab.number())
+        };
+        next_holds && prev_holds
+    }
+
+    /// Puts `slab` at the head of `list`, and seals it. The present head holds.
+    fn link(&mut self, table: &FrameTable, slab: Frame, list: usize) {
+        let descriptor = table.of(slab);
+        descriptor.next.store(self.heads[list], Relaxed);
+        descriptor.prev.store(NIL, Relaxed);
+        if self.heads[list] != NIL {
+            let old = Frame::new(self.heads[list]);
+            table.of(old).prev.store(slab.number(), Relaxed);
+            table.of(old).seal(old);
+        }
+        descriptor.seal(slab);
+        self.heads[list] = slab.number();
+    }
+
+    /// Takes `slab` out of `list`. It and its neighbours hold; the caller seals it.
+    fn unlink(&mut self, table: &FrameTable, slab: Frame, list: usize) {
+        let descriptor = table.of(slab);
+        let (next, prev) = (descriptor.next.load(Relaxed), descriptor.prev.load(Relaxed));
+        if next != NIL {
+            let next = Frame::new(next);
+            table.of(next).prev.store(prev, Relaxed);
+            table.of(next).seal(next);
+        }
+        if prev == NIL {
+            self.heads[list] = next;
+        } else {
+            let prev = Frame::new(prev);
+            table.of(prev).next.store(next, Relaxed);
+            table.of(prev).seal(prev);
+        }
+    }
+
+    /// Forgets all slabs, before they are found anew in the frame table.
+    pub(super) fn forget(&mut self) {
+        self.heads = [NIL; NR_LISTS];
+        let SlabCounters { nr_slabs, nr_empty, nr_pages, nr_objects, nr_out, .. } = &mut self.counters;
+        for counter in [nr_slabs, nr_empty, nr_pages, nr_objects, nr_out] {
+            *counter = 0;
+        }
+    }
+
+    /// Takes a slab in that was found in the frame table, and holds.
+    pub(super) fn remember(&mut self, table: &FrameTable, slab: Frame) {
+        let descriptor = table.of(slab);
+        self.count(descriptor);
+        if let Some(list) = list_of_slab(descriptor) {
+            self.link(table, slab, list);
+        }
+    }
+}
+
+fn clear_bit(slab: &Descriptor, index: usize) {
+    let word = &slab.out[index / 64];
+    word.store(word.load(Relaxed) & !(1 << (index % 64)), Relaxed);
 }
 
 /// Offers free objects of a slab, in ascending order, until `accept` declines; marks the accepted ones out.
@@ -165,7 +285,7 @@ fn take_from(slab: &Descriptor, mut accept: impl FnMut(usize) -> bool) -> u16 {
         if i * 64 >= nr_objects {
             break;
         }
-        let existing = if nr_objects - i * 64 >= 64 { u64::MAX } else { (1 << (nr_objects - i * 64)) - 1 };
+        let existing = existing_bits(nr_objects, i);
         let mut out = word.load(Relaxed);
         while out & existing != existing {
             let bit = (!out & existing).trailing_zeros() as usize;
@@ -181,28 +301,10 @@ fn take_from(slab: &Descriptor, mut accept: impl FnMut(usize) -> bool) -> u16 {
     taken
 }
 
-fn link(table: &FrameTable, number: u32, field: impl Fn(&Descriptor) -> &AtomicU32, value: u32) {
-    if number != NIL {
-        field(table.of(Frame::new(number))).store(value, Relaxed);
-    }
-}
-
-fn push(table: &FrameTable, head: &mut u32, slab: Frame) {
-    let descriptor = table.of(slab);
-    descriptor.next.store(*head, Relaxed);
-    descriptor.prev.store(NIL, Relaxed);
-    link(table, *head, |descriptor| &descriptor.prev, slab.number());
-    *head = slab.number();
-}
-
-fn remove(table: &FrameTable, head: &mut u32, slab: Frame) {
-    let descriptor = table.of(slab);
-    let (next, prev) = (descriptor.next.load(Relaxed), descriptor.prev.load(Relaxed));
-    link(table, next, |descriptor| &descriptor.prev, prev);
-    if prev == NIL {
-        assert!(*head == slab.number(), "slab {:#x} heads a list of {:#x}", slab.number(), *head);
-        *head = next;
-    } else {
-        link(table, prev, |descriptor| &descriptor.next, next);
+/// The bits of word `i` that stand for objects, in a slab of `nr_objects`.
+pub(super) fn existing_bits(nr_objects: usize, i: usize) -> u64 {
+    match nr_objects.saturating_sub(i * 64) {
+        64.. => u64::MAX,
+        nr_bits => (1 << nr_bits) - 1,
     }
 }

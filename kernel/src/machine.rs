@@ -119,7 +119,7 @@ unsafe impl Machine for Cpu {
             return;
         }
         // A nested call is refused: this CPU is serving a call just now. Whoever made that drains, or needs no drain.
-        let _ = CALLS.call(&Cpu, &others, &|_| HEAP.drain_this_cpu());
+        let _ = CALLS.call(&Cpu, &others, &|_| HEAP.serve_drain());
     }
 
     fn report(error: Error) {

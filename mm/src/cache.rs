@@ -31,6 +31,15 @@ pub use settings::Settings;
 /// the next few come here again.
 const GROW_PART: usize = 4;
 
+/// What a reap has given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Magazines of depots, with their rounds.
+    pub nr_magazines: u64,
+    /// Pages of slabs.
+    pub nr_pages: u64,
+}
+
 /// A cache, or a vacant place for one.
 #[derive(Debug)]
 pub struct Cache<M> {
@@ -351,7 +360,21 @@ impl<M: Machine> Cache<M> {
         supply.frames.incidents.report();
     }
 
-    /// Lets the magazines shrink if nobody has met at the depot since the last reclaim. Once in each.
+    /// Gives back what nobody needed since the last call: magazines of the depot, then empty slabs. What CPUs hold is
+    /// theirs, and in use.
+    pub(crate) fn reap_idle(&self, supply: &Supply<M>) -> Reaped {
+        let mut reaped = Reaped::default();
+        let mut idle = self.depot.end_interval();
+        while let Some(magazine) = self.depot.take_idle(&mut idle, supply) {
+            self.discard(supply, magazine);
+            reaped.nr_magazines += 1;
+        }
+        supply.frames.incidents.report();
+        reaped.nr_pages = self.slabs.reap_idle(&supply.frames);
+        reaped
+    }
+
+    /// Lets the magazines shrink if nobody has met at the depot since the last reap or reclaim. Once in each.
     pub(crate) fn shrink_if_idle(&self) {
         self.depot.after_reap();
     }

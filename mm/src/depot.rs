@@ -1,5 +1,8 @@
 //! The depot of a cache: full and empty magazines that no CPU holds.
 //!
+//! What lies here over a whole interval without being needed is idle, and the rest is the depot's working set (Bonwick
+//! and Adams, section 3.3): a stack's least length tells them apart.
+//!
 //! Invariants: a magazine in `full` has at least one round, one in `empty` has none; both belong to nobody else.
 //! Called by: [`crate::cache`] when a CPU's own magazines do not help. Lock order: 1 (depot), interrupts off;
 //! an exchange is a few pointer moves.
@@ -18,11 +21,13 @@ use crate::size_class::MIN_CLASS_SIZE;
 struct Stack {
     top: Option<NonNull<Magazine>>,
     len: u32,
+    /// The least length since the interval began: what nobody needed in it.
+    least: u32,
 }
 
 impl Stack {
     const fn new() -> Self {
-        Self { top: None, len: 0 }
+        Self { top: None, len: 0, least: 0 }
     }
 
     fn push(&mut self, mut magazine: NonNull<Magazine>) {
@@ -47,7 +52,13 @@ impl Stack {
         // SAFETY: magazines in the stack are the depot's, under its lock, and this one is a magazine as ever.
         self.top = unsafe { magazine.as_ref() }.next;
         self.len -= 1;
+        self.least = self.least.min(self.len);
         Popped::Magazine(magazine)
+    }
+
+    /// Ends the interval; returns how many magazines nobody needed in it.
+    fn end_interval(&mut self) -> u32 {
+        core::mem::replace(&mut self.least, self.len)
     }
 }
 
@@ -136,6 +147,13 @@ pub(crate) enum Trade {
     Stored,
     /// Not stored: the depot has as many full ones as it may have.
     Refused(NonNull<Magazine>),
+}
+
+/// Magazines that nobody needed in an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Idle {
+    pub(crate) nr_full: u32,
+    pub(crate) nr_empty: u32,
 }
 
 /// What a depot holds, and how often it was asked.
@@ -264,6 +282,29 @@ impl<M: Machine> Depot<M> {
     pub(crate) fn take_any(&self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
         let mut lists = self.lists.lock();
         let magazine = lists.pop_full(inspector).or_else(|| lists.pop_empty(inspector));
+        self.publish(&lists);
+        magazine
+    }
+
+    /// Ends the interval that began with the last call; returns how many full and how many empty magazines nobody needed
+    /// in it.
+    pub(crate) fn end_interval(&self) -> Idle {
+        let mut lists = self.lists.lock();
+        Idle { nr_full: lists.full.end_interval(), nr_empty: lists.empty.end_interval() }
+    }
+
+    /// Takes one of the magazines that `idle` still counts, if it is there.
+    pub(crate) fn take_idle(&self, idle: &mut Idle, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
+        let mut lists = self.lists.lock();
+        let magazine = if idle.nr_full > 0 {
+            idle.nr_full -= 1;
+            lists.pop_full(inspector)
+        } else if idle.nr_empty > 0 {
+            idle.nr_empty -= 1;
+            lists.pop_empty(inspector)
+        } else {
+            None
+        };
         self.publish(&lists);
         magazine
     }

@@ -18,7 +18,7 @@ mod reclaim;
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 
 use crate::bank::{Bank, MAX_CACHES, MAX_CPUS};
 use crate::cache::{Cache, Settings};
@@ -45,6 +45,8 @@ pub struct Heap<M> {
     reclaimer: AtomicPtr<Bank>,
     /// Reclaims begun so far.
     nr_reclaims_begun: AtomicU64,
+    /// The one cache that CPUs are asked to drain, or [`reclaim::ALL_CACHES`]. Written by the one who reclaims.
+    drain_request: AtomicU16,
 }
 
 impl<M: Machine> Heap<M> {
@@ -62,6 +64,7 @@ impl<M: Machine> Heap<M> {
             banks: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS],
             reclaimer: AtomicPtr::new(ptr::null_mut()),
             nr_reclaims_begun: AtomicU64::new(0),
+            drain_request: AtomicU16::new(reclaim::ALL_CACHES),
         }
     }
 

@@ -55,7 +55,7 @@ pub unsafe trait Machine: Send + Sync + 'static {
     /// each turn, and serves requests of other CPUs: the holder may be waiting for this CPU to answer one.
     fn relax(nr_turns: u32);
 
-    /// Has every other CPU that runs call [`crate::heap::Heap::drain_this_cpu`], halted ones included, and returns
+    /// Has every other CPU that runs call [`crate::heap::Heap::serve_drain`], halted ones included, and returns
     /// when they have. A CPU that was interrupted inside its own magazine may skip that one cache.
     fn drain_other_cpus();
 

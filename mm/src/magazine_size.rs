@@ -2,7 +2,8 @@
 //!
 //! Bonwick and Adams, section 3.4: a CPU that finds the depot's lock held is what a larger magazine would have spared it,
 //! so the share of such visits decides. A larger magazine halves the visits; growth stops by itself. What idles shrinks:
-//! a reap that finds no such visit since the last one takes a step back.
+//! a reap, be it at an interval ([`crate::heap::Heap::reap_idle`]) or for lack of memory, that finds no such visit since the
+//! last one of either takes a step back.
 //!
 //! Pure: called by [`crate::cache`] with the depot's counters.
 

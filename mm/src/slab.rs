@@ -233,25 +233,34 @@ impl<M: Machine> Slabs<M> {
 
     /// Gives the empty slabs back to the frames; returns how many pages.
     pub(crate) fn reap(&self, frames: &Frames<M>) -> u64 {
+        self.give_back(frames, u64::MAX)
+    }
+
+    /// Gives back as many empty slabs as nobody needed since the last call; returns how many pages.
+    pub(crate) fn reap_idle(&self, frames: &Frames<M>) -> u64 {
+        let nr_idle = self.lists.lock().end_interval();
+        self.give_back(frames, nr_idle)
+    }
+
+    fn give_back(&self, frames: &Frames<M>, mut nr_slabs: u64) -> u64 {
         let mut nr_pages = 0;
-        loop {
+        while nr_slabs > 0 {
             let mut released = Released::new();
-            {
-                let mut lists = self.lists.lock();
-                while let Some(slab) = lists.detach_empty(self.home(frames)) {
-                    nr_pages += u64::from(slab.nr_pages());
-                    if !released.push(slab) {
-                        break;
-                    }
-                }
+            let mut lists = self.lists.lock();
+            while nr_slabs > 0 && !released.is_full() {
+                let Some(slab) = lists.detach_empty(self.home(frames)) else {
+                    nr_slabs = 0;
+                    break;
+                };
+                nr_slabs -= 1;
+                nr_pages += u64::from(slab.nr_pages());
+                released.push(slab);
             }
-            let is_more = released.is_full();
+            drop(lists);
             released.free(frames);
             frames.incidents.report();
-            if !is_more {
-                return nr_pages;
-            }
         }
+        nr_pages
     }
 
     /// What the slabs hold now.

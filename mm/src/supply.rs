@@ -98,6 +98,11 @@ impl<M: Machine> Supply<M> {
         }
     }
 
+    /// Gives back slabs that no magazine needed since the last call; returns how many pages.
+    pub(crate) fn reap_idle(&self) -> u64 {
+        self.magazines.iter().map(|slabs| slabs.reap_idle(&self.frames)).sum()
+    }
+
     /// Size in rounds and counters of each kind of magazine.
     pub fn magazine_counters(&self) -> impl Iterator<Item = (usize, SlabCounters)> {
         SIZES.iter().zip(&self.magazines).map(|(&size, slabs)| (size, slabs.counters()))

@@ -157,9 +157,13 @@ impl<M: Machine> Heap<M> {
         self.or_reclaim(|| self.caches[usize::from(cache.id)].grow(&self.supply, nr_objects))
     }
 
-    /// Gives back what the caches hold without use, this one among them, on every CPU.
-    pub fn cache_reap(&self, _cache: &CacheHandle) {
-        self.reclaim();
+    /// Gives back what this cache holds without use, on every CPU; other caches keep their magazines.
+    ///
+    /// Context: as [`Heap::reclaim`].
+    pub fn cache_reap(&self, cache: &CacheHandle) {
+        if let Some(exclusive) = self.exclude_others() {
+            self.reclaim_one(&exclusive, cache.id);
+        }
     }
 
     /// Unmakes a cache of which no object is out.

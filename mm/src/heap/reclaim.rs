@@ -1,5 +1,7 @@
 //! Before a request is refused: every CPU gives its magazines back, and empty slabs become frames.
 //!
+//! Without need, [`Heap::reap_idle`] gives back only what nobody has used for a while, and asks no other CPU for anything.
+//!
 //! One CPU reclaims at a time; the others wait, serving its requests, and then find memory or do not.
 
 use core::ptr;
@@ -7,8 +9,15 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::Heap;
 use crate::bank::Bank;
+use crate::cache::Reaped;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+
+/// A request to drain all caches, and not only one.
+pub(super) const ALL_CACHES: u16 = u16::MAX;
+
+/// Destructors free into caches that were drained before: go round again, but not for ever.
+const MAX_ROUNDS: usize = 8;
 
 /// Having this means: no other CPU reclaims, opens or closes a cache, or counts.
 pub(crate) struct Exclusive<'a> {
@@ -90,6 +99,54 @@ impl<M: Machine> Heap<M> {
         self.supply.frames.drain_this_cpu();
     }
 
+    /// Does what a CPU that called [`Machine::drain_other_cpus`] asks for: gives back what this CPU's magazines hold, of
+    /// all caches or of one.
+    pub fn serve_drain(&self) {
+        match self.caches.get(usize::from(self.drain_request.load(Ordering::Acquire))) {
+            Some(cache) if cache.is_live() => {
+                cache.drain_this_cpu(&self.supply);
+            }
+            _ => self.drain_this_cpu(),
+        }
+    }
+
+    /// Gives back what has lain idle since the last call: full and empty magazines of the depots, and empty slabs, down
+    /// to the least number of each that there was in between (Bonwick and Adams, section 3.3). Magazines of which the CPUs
+    /// have not met at the depot meanwhile become smaller.
+    ///
+    /// Call it at intervals, say every 15 seconds; the first call begins the first interval. No CPU is disturbed.
+    /// Context: any but an NMI; no lock of this crate held.
+    pub fn reap_idle(&self) -> Reaped {
+        let mut sum = Reaped::default();
+        let Some(_exclusive) = self.exclude_others() else { return sum };
+        for (_, cache) in self.caches() {
+            let reaped = cache.reap_idle(&self.supply);
+            cache.shrink_if_idle();
+            sum.nr_magazines += reaped.nr_magazines;
+            sum.nr_pages += reaped.nr_pages;
+        }
+        sum.nr_pages += self.supply.reap_idle();
+        sum
+    }
+
+    /// Has every CPU give back its magazines of the cache with this id, and empties its depot and slabs.
+    pub(super) fn reclaim_one(&self, _exclusive: &Exclusive<'_>, id: u16) {
+        let cache = &self.caches[usize::from(id)];
+        self.drain_request.store(id, Ordering::Release);
+        M::drain_other_cpus();
+        self.drain_request.store(ALL_CACHES, Ordering::Release);
+        for _ in 0..MAX_ROUNDS {
+            let nr_out = cache.slab_counters().nr_out;
+            cache.drain_this_cpu(&self.supply);
+            cache.reap(&self.supply);
+            if cache.slab_counters().nr_out == nr_out {
+                break;
+            }
+        }
+        self.supply.reap();
+        cache.shrink_if_idle();
+    }
+
     /// Has every CPU give its magazines back, empties the depots, and returns empty slabs to the frames.
     ///
     /// Context: any but an NMI; no lock of this crate held. Waits for the other CPUs.
@@ -100,8 +157,6 @@ impl<M: Machine> Heap<M> {
     }
 
     pub(super) fn reclaim_alone(&self, _exclusive: &Exclusive<'_>) {
-        /// Destructors free into caches that were drained before: go round again, but not for ever.
-        const MAX_ROUNDS: usize = 8;
         self.nr_reclaims_begun.fetch_add(1, Ordering::AcqRel);
         M::drain_other_cpus();
         for _ in 0..MAX_ROUNDS {

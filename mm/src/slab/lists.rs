@@ -33,6 +33,8 @@ pub(super) struct Lists {
     pub(super) geometry: Option<Geometry>,
     /// First slab of each list, by frame number.
     heads: [u32; NR_LISTS],
+    /// The least number of empty slabs since the interval began: what nobody needed in it.
+    least_empty: u64,
     pub(super) counters: SlabCounters,
 }
 
@@ -52,12 +54,17 @@ fn list_of_slab(descriptor: &Descriptor) -> Option<usize> {
 impl Lists {
     /// No slabs, of objects as `geometry` says, if it is known yet.
     pub(super) const fn new(geometry: Option<Geometry>) -> Self {
-        Self { geometry, heads: [NIL; NR_LISTS], counters: SlabCounters::ZERO }
+        Self { geometry, heads: [NIL; NR_LISTS], least_empty: 0, counters: SlabCounters::ZERO }
     }
 
     /// Enough empty slabs to give one back: keeping a few saves making them anew at the edge.
     pub(super) fn has_empty_to_spare(&self) -> bool {
         self.counters.nr_empty > 1 + self.counters.nr_slabs / 8
+    }
+
+    /// Ends the interval that began with the last call; returns how many empty slabs nobody needed in it.
+    pub(super) fn end_interval(&mut self) -> u64 {
+        core::mem::replace(&mut self.least_empty, self.counters.nr_empty)
     }
 
     /// Takes a new slab in, in which no object is out.
@@ -101,6 +108,7 @@ impl Lists {
             let nr_pages = descriptor.nr_pages.load(Relaxed);
             self.counters.nr_slabs -= 1;
             self.counters.nr_empty -= 1;
+            self.least_empty = self.least_empty.min(self.counters.nr_empty);
             self.counters.nr_destroyed += 1;
             self.counters.nr_pages -= u64::from(nr_pages);
             self.counters.nr_objects -= u64::from(descriptor.nr_objects.load(Relaxed));
@@ -150,6 +158,7 @@ impl Lists {
             if to != Some(from) {
                 self.unlink(table, slab, from);
                 self.counters.nr_empty -= u64::from(from == EMPTY);
+                self.least_empty = self.least_empty.min(self.counters.nr_empty);
             }
             descriptor.nr_out.store(nr_out + taken, Relaxed);
             self.counters.nr_out += u64::from(taken);

@@ -96,7 +96,7 @@ fn drain_parked() {
     for bank in banks {
         if me.is_none_or(|me| !std::ptr::eq(me, bank)) {
             BANK.set(Some(bank));
-            heap.drain_this_cpu();
+            heap.serve_drain();
         }
     }
     BANK.set(me);

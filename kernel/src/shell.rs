@@ -9,6 +9,7 @@ mod about;
 mod cpus;
 mod fault;
 mod mem;
+mod reap;
 mod slabs;
 mod tlb;
 
@@ -55,11 +56,12 @@ const QUIT_OK: u8 = 0x10;
 const QUIT_FAILED: u8 = 0x11;
 
 /// All commands, in the order of `help`.
-static TABLES: [&[Command]; 8] = [
+static TABLES: [&[Command]; 9] = [
     about::COMMANDS,
     cpus::COMMANDS,
     mem::COMMANDS,
     slabs::COMMANDS,
+    reap::COMMANDS,
     tlb::COMMANDS,
     replay::COMMANDS,
     stress::COMMANDS,

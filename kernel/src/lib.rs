@@ -10,7 +10,7 @@
 //! - No floating point: the kernel is built without it. Figures are exact integers, rounded when they are printed.
 //!
 //! Layers, bottom to top: [`keys`], [`buffer`], [`view`], [`history`] make [`mod@line`]; [`words`], [`units`], [`suggest`]
-//! make [`args`]; [`figures`] makes [`table`]; [`trace`], [`trace_fault`] and [`trace_check`] make [`plan`]. The others stand alone.
+//! make [`args`]; [`figures`], [`json`] and [`table`] make [`report`]; [`trace`], [`trace_fault`] and [`trace_check`] make [`plan`]. The others stand alone.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -44,12 +44,16 @@ pub mod words;
 // What is printed.
 #[path = "pure/figures.rs"]
 pub mod figures;
-#[path = "pure/histogram.rs"]
-pub mod histogram;
+#[path = "pure/json.rs"]
+pub mod json;
+#[path = "pure/report.rs"]
+pub mod report;
 #[path = "pure/symbols.rs"]
 pub mod symbols;
 #[path = "pure/table.rs"]
 pub mod table;
+
+pub use mm::histogram;
 
 // Recordings, and randomness for what has none.
 #[path = "pure/plan.rs"]

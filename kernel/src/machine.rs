@@ -142,6 +142,10 @@ unsafe impl Machine for Cpu {
         // SAFETY: as promised by the caller.
         unsafe { space::free_pages(addr.addr().get()) }
     }
+
+    fn timestamp() -> u64 {
+        tsc::read_serialised()
+    }
 }
 
 // SAFETY: what `smp` asks of the machine is done by `arch` on this CPU: see each method.

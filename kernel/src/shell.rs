@@ -6,8 +6,10 @@
 //! Called by: boot, last, on the first CPU.
 
 mod about;
+mod cache_page;
 mod cpus;
 mod fault;
+mod latency;
 mod mem;
 mod reap;
 mod slabs;
@@ -56,12 +58,13 @@ const QUIT_OK: u8 = 0x10;
 const QUIT_FAILED: u8 = 0x11;
 
 /// All commands, in the order of `help`.
-static TABLES: [&[Command]; 9] = [
+static TABLES: [&[Command]; 10] = [
     about::COMMANDS,
     cpus::COMMANDS,
     mem::COMMANDS,
     slabs::COMMANDS,
     reap::COMMANDS,
+    latency::COMMANDS,
     tlb::COMMANDS,
     replay::COMMANDS,
     stress::COMMANDS,

@@ -168,6 +168,8 @@ impl<M: Machine> Heap<M> {
     /// Counts the objects of the cache with this id.
     pub fn cache_account(&self, id: u16) -> CacheAccount {
         let Some((_, cache)) = self.caches().find(|&(other, _)| other == id) else { return CacheAccount::default() };
+        // Before the frees that it is taken from: others may count on meanwhile.
+        let nr_refused = cache.nr_refused();
         let mut sum = Counters::default();
         for (_, bank) in self.banks() {
             let counters = bank.caches[usize::from(id)].counters();
@@ -177,7 +179,7 @@ impl<M: Machine> Heap<M> {
         }
         let (direct_allocs, direct_frees) = cache.direct_counters();
         let (depot, slabs) = (cache.depot_counters(), cache.slab_counters());
-        let (nr_allocs, nr_frees) = (sum.nr_allocs + direct_allocs, sum.nr_frees + direct_frees - cache.nr_refused());
+        let (nr_allocs, nr_frees) = (sum.nr_allocs + direct_allocs, sum.nr_frees + direct_frees - nr_refused);
         CacheAccount {
             nr_live: nr_allocs.saturating_sub(nr_frees),
             nr_out: slabs.nr_out + slabs.nr_quarantined_out,

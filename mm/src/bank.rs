@@ -8,6 +8,7 @@
 use core::mem::offset_of;
 
 use crate::cpu_cache::CpuCache;
+use crate::latency::CpuLatency;
 use crate::page_magazine::PageMagazine;
 use crate::size_class::{self, GRANULE, MAX_CLASS_SIZE, NR_CLASSES};
 
@@ -24,6 +25,7 @@ pub struct Bank {
     /// By cache id.
     pub(crate) caches: [CpuCache; MAX_CACHES],
     pub(crate) pages: PageMagazine,
+    pub(crate) latency: CpuLatency,
 }
 
 /// Where in a bank the magazines are that serve a request, by its last granule: the hit path's only look-up. Requests
@@ -58,7 +60,7 @@ impl Bank {
     /// A bank with no magazines.
     pub const fn empty() -> Self {
         // SAFETY: a bank is made of atomic integers and pointers, for all of which zero is a value, and by the
-        // invariants of `CpuCache` and `PageMagazine` the right one.
+        // invariants of `CpuCache`, `PageMagazine` and `CpuLatency` the right one.
         unsafe { core::mem::zeroed() }
     }
 }

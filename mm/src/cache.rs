@@ -19,6 +19,7 @@ use crate::depot::{Depot, DepotCounters, Trade};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::geometry::Geometry;
+use crate::latency::{self, Operation, Path, Stopwatch};
 use crate::machine::Machine;
 use crate::magazine::Magazine;
 use crate::slab::{SlabCounters, Slabs};
@@ -54,6 +55,9 @@ pub struct Cache<M> {
     nr_direct_frees: AtomicU64,
     /// Rounds that turned out to be no objects of this cache's that were out: frees that were none.
     nr_refused: AtomicU64,
+    /// Requests that were refused, by a constructor or for want of memory, after a reclaim.
+    nr_failed: AtomicU64,
+    nr_reaps: AtomicU64,
 }
 
 // SAFETY: `plan` is written only while the cache is not live, by the one who opens it; everything else is atomics and
@@ -72,6 +76,8 @@ impl<M: Machine> Cache<M> {
             nr_direct_allocs: AtomicU64::new(0),
             nr_direct_frees: AtomicU64::new(0),
             nr_refused: AtomicU64::new(0),
+            nr_failed: AtomicU64::new(0),
+            nr_reaps: AtomicU64::new(0),
         }
     }
 
@@ -144,15 +150,17 @@ impl<M: Machine> Cache<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_slow(&self, supply: &Supply<M>) -> Result<NonNull<u8>> {
+        let watch = supply.latency.start::<M>(Operation::Alloc, Some(self.id));
         let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
             return self.alloc_direct(supply);
         };
         loop {
-            if let Some(object) = held.pop() {
+            if let Some(object) = Stopwatch::time_hit(&watch, || held.pop()) {
                 return Ok(object);
             }
             self.count_dropped(supply, held.vet(supply));
             if held.reload_full() {
+                latency::reach::<M>(Path::Swap);
                 continue;
             }
             let empty = held.take_previous().and_then(|empty| self.unless_outgrown(supply, empty));
@@ -160,6 +168,7 @@ impl<M: Machine> Cache<M> {
             supply.frames.incidents.report();
             match traded {
                 Ok(full) => {
+                    latency::reach::<M>(Path::Depot);
                     held.insert(full);
                     continue;
                 }
@@ -187,17 +196,20 @@ impl<M: Machine> Cache<M> {
     #[inline(never)]
     pub(crate) fn free_slow(&self, supply: &Supply<M>, object: NonNull<u8>) -> Result<()> {
         let plan = self.plan();
+        let watch = supply.latency.start::<M>(Operation::Free, Some(self.id));
         let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
             return self.free_direct(supply, object);
         };
-        while !held.push(object) {
+        while !Stopwatch::time_hit(&watch, || held.push(object)) {
             self.count_dropped(supply, held.vet(supply));
             if held.reload_empty(plan.rack) {
+                latency::reach::<M>(Path::Swap);
                 continue;
             }
             if !held.has_rack_place(plan.rack)
                 && let Some(full) = held.take_previous()
             {
+                latency::reach::<M>(Path::Depot);
                 let traded = self.depot.trade_full(full, plan.depot_limit, supply);
                 supply.frames.incidents.report();
                 match traded {
@@ -376,6 +388,7 @@ impl<M: Machine> Cache<M> {
 
     /// Lets the magazines shrink if nobody has met at the depot since the last reap or reclaim. Once in each.
     pub(crate) fn shrink_if_idle(&self) {
+        self.nr_reaps.fetch_add(1, Ordering::Relaxed);
         self.depot.after_reap();
     }
 
@@ -397,6 +410,21 @@ impl<M: Machine> Cache<M> {
     /// Frees that were counted and turned out to be none.
     pub fn nr_refused(&self) -> u64 {
         self.nr_refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that was refused.
+    pub(crate) fn count_failure(&self) {
+        self.nr_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were refused, when a reclaim had not helped either.
+    pub fn nr_failed(&self) -> u64 {
+        self.nr_failed.load(Ordering::Relaxed)
+    }
+
+    /// Reclaims that came by.
+    pub fn nr_reaps(&self) -> u64 {
+        self.nr_reaps.load(Ordering::Relaxed)
     }
 
     /// Allocations and frees that went past the magazines.

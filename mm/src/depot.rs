@@ -80,6 +80,9 @@ struct Lists {
     /// Magazines dropped, and rounds in them, because one was overwritten.
     nr_dropped: u64,
     nr_dropped_rounds: u64,
+    /// Full magazines given to CPUs, and taken from them.
+    nr_given: u64,
+    nr_taken: u64,
     /// What magazines of this cache hold, decided by these visits.
     size: MagazineSize,
 }
@@ -91,6 +94,8 @@ impl Lists {
             empty: Stack::new(),
             nr_rounds: 0,
             nr_visits: 0,
+            nr_given: 0,
+            nr_taken: 0,
             nr_dropped: 0,
             nr_dropped_rounds: 0,
             size,
@@ -167,7 +172,11 @@ pub struct DepotCounters {
     pub nr_rounds: u64,
     /// Visits: times the lock was taken to exchange a magazine.
     pub nr_visits: u64,
-    /// Visits that found the lock held.
+    /// Full magazines that CPUs got here.
+    pub nr_given: u64,
+    /// Full magazines that CPUs left here.
+    pub nr_taken: u64,
+    /// Times the lock was found held.
     pub nr_contended: u64,
     /// Magazines given up because one was overwritten.
     pub nr_dropped: u64,
@@ -253,6 +262,7 @@ impl<M: Machine> Depot<M> {
             self.publish(&lists);
             return Err(empty);
         };
+        lists.nr_given += 1;
         if let Some(empty) = empty {
             lists.empty.push(empty);
         }
@@ -273,6 +283,7 @@ impl<M: Machine> Depot<M> {
         // SAFETY: the caller hands the magazine over.
         lists.nr_rounds += u64::from(unsafe { full.as_ref() }.nr_rounds);
         lists.full.push(full);
+        lists.nr_taken += 1;
         let empty = lists.pop_empty(inspector);
         self.publish(&lists);
         empty.map_or(Trade::Stored, Trade::Empty)
@@ -324,6 +335,8 @@ impl<M: Machine> Depot<M> {
             nr_empty: u64::from(lists.empty.len),
             nr_rounds: lists.nr_rounds,
             nr_visits: lists.nr_visits,
+            nr_given: lists.nr_given,
+            nr_taken: lists.nr_taken,
             nr_contended: self.lists.nr_contended(),
             nr_dropped: lists.nr_dropped,
             nr_dropped_rounds: lists.nr_dropped_rounds,

@@ -87,6 +87,8 @@ pub struct Descriptor {
     pub(crate) nr_out: AtomicU16,
     /// Slab: objects it has.
     pub(crate) nr_objects: AtomicU16,
+    /// Slab: the flush of its cache, by number, that put an object back last; written under the slab lock.
+    pub(crate) last_flush: AtomicU32,
     /// Slab: a bit for each object, set while it is out of the slab; written under the slab lock.
     pub(crate) out: [AtomicU64; MAX_OBJECTS / 64],
     /// Slab: a sum over all that is above; see [`Descriptor::seal`].

@@ -388,6 +388,11 @@ impl<M: Machine> Frames<M> {
         self.by_kind[kind].load(Ordering::Relaxed) + pages.map(|pages| pages.share_of(kind)).sum::<i64>()
     }
 
+    /// Times the lock of the bitmap was found held.
+    pub fn nr_lock_contentions(&self) -> u64 {
+        self.bitmap.nr_contended()
+    }
+
     /// Times the lock of the bitmap was taken.
     pub fn nr_lock_acquisitions(&self) -> u64 {
         self.bitmap.nr_acquired()

@@ -201,6 +201,7 @@ impl<M: Machine> Heap<M> {
         let cache = &self.caches[id];
         // The last try takes no magazine: its frames may be the ones that the object's slab needs.
         self.or_reclaim_and(|| cache.alloc_slow(&self.supply), || cache.alloc_direct(&self.supply))
+            .inspect_err(|_| cache.count_failure())
     }
 
     /// Frees what the loaded magazine had no room for, or none for any.

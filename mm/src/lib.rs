@@ -49,8 +49,10 @@ pub mod geometry;
 pub mod growth;
 #[cfg(not(loom))]
 pub mod heap;
+pub mod histogram;
 #[cfg(not(loom))]
 mod incidents;
+pub mod latency;
 pub mod lock;
 pub mod machine;
 pub mod magazine;
@@ -63,6 +65,8 @@ pub mod page_table;
 pub mod size_class;
 #[cfg(not(loom))]
 pub mod slab;
+#[cfg(not(loom))]
+pub mod statistics;
 #[cfg(not(loom))]
 pub mod supply;
 mod sync;

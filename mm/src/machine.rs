@@ -84,4 +84,10 @@ pub unsafe trait Machine: Send + Sync + 'static {
     ///
     /// Nothing uses the range any more.
     unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()>;
+
+    /// A clock that this CPU can read in any context, in ticks of its own length; asked only while latencies are recorded
+    /// ([`crate::latency`]). What came before is done, what comes after has not begun. Without one, all take no time.
+    fn timestamp() -> u64 {
+        0
+    }
 }

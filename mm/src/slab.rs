@@ -27,6 +27,7 @@ use crate::frame_bitmap::RunRequest;
 use crate::frame_table::{Kind, MAX_OBJECTS};
 use crate::frames::Frames;
 use crate::geometry::Geometry;
+use crate::latency::{self, Path};
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::size_class::MIN_CLASS_SIZE;
@@ -50,12 +51,20 @@ pub struct SlabCounters {
     pub nr_slabs: u64,
     /// Of these, without an object out.
     pub nr_empty: u64,
+    /// Of these, with some objects out and some in.
+    pub nr_partial: u64,
     /// Pages of all slabs.
     pub nr_pages: u64,
     /// Objects of all slabs.
     pub nr_objects: u64,
+    /// The most objects that there have been.
+    pub max_objects: u64,
     /// Of these, out: with users or in magazines.
     pub nr_out: u64,
+    /// Objects that left the slabs so far.
+    pub nr_taken: u64,
+    /// Objects that came back so far.
+    pub nr_put: u64,
     /// Slabs made so far.
     pub nr_created: u64,
     /// Slabs given back so far.
@@ -68,21 +77,37 @@ pub struct SlabCounters {
     pub nr_quarantined_pages: u64,
     /// Objects of these that have not come back.
     pub nr_quarantined_out: u64,
+    /// Of these, those that left.
+    pub nr_refills: u64,
+    /// Slabs that they came out of, counted for each batch: few if the objects of a batch are neighbours.
+    pub nr_refill_slabs: u64,
+    /// Batches that came back.
+    pub nr_flushes: u64,
+    /// Slabs that they went into, counted for each batch.
+    pub nr_flush_slabs: u64,
 }
 
 impl SlabCounters {
     const ZERO: Self = Self {
         nr_slabs: 0,
         nr_empty: 0,
+        nr_partial: 0,
         nr_pages: 0,
         nr_objects: 0,
+        max_objects: 0,
         nr_out: 0,
+        nr_taken: 0,
+        nr_put: 0,
         nr_created: 0,
         nr_destroyed: 0,
         nr_visits: 0,
         nr_quarantined: 0,
         nr_quarantined_pages: 0,
         nr_quarantined_out: 0,
+        nr_refills: 0,
+        nr_refill_slabs: 0,
+        nr_flushes: 0,
+        nr_flush_slabs: 0,
     };
 }
 
@@ -121,13 +146,14 @@ impl<M: Machine> Slabs<M> {
     ///
     /// Whole slabs are emptied one after the other, so objects of a batch are neighbours.
     pub(crate) fn alloc_batch(&self, frames: &Frames<M>, objects: &mut [NonNull<u8>], at_least: usize) -> usize {
+        latency::reach::<M>(Path::Slab);
         let mut n = 0;
         let mut grown = None;
         let mut nr_visits = 1;
         loop {
             let geometry = {
                 let mut lists = self.lists.lock();
-                lists.counters.nr_visits += core::mem::take(&mut nr_visits);
+                lists.count_refill(core::mem::take(&mut nr_visits));
                 let geometry = lists.geometry.expect("a cache has an object size before it allocates");
                 if let Some(slab) = grown.take() {
                     lists.add_slab(self.home(frames), slab);
@@ -166,6 +192,7 @@ impl<M: Machine> Slabs<M> {
 
     /// A new slab, in no list yet. Falls back to a single page when no longer run of frames is left.
     fn make_slab(&self, frames: &Frames<M>, geometry: Geometry) -> Result<Frame> {
+        latency::reach::<M>(Path::Frame);
         let make = |geometry: Geometry| {
             let frame = if geometry.nr_pages == 1 {
                 frames.alloc(Kind::Slab)?
@@ -174,6 +201,7 @@ impl<M: Machine> Slabs<M> {
             };
             let slab = frames.table().of(frame);
             slab.nr_out.store(0, Relaxed);
+            slab.last_flush.store(0, Relaxed);
             slab.nr_objects.store(geometry.nr_objects as u16, Relaxed);
             slab.out.iter().for_each(|word| word.store(0, Relaxed));
             // Nobody's until it is in a list: a walk over the table must not take it in before.
@@ -185,6 +213,7 @@ impl<M: Machine> Slabs<M> {
 
     /// Puts objects back. A bad one is handed to `report`, with the lock released, and skipped.
     pub(crate) fn free_batch(&self, frames: &Frames<M>, objects: &[NonNull<u8>], mut report: impl FnMut(Error)) {
+        latency::reach::<M>(Path::Slab);
         let home = self.home(frames);
         let mut rest = objects;
         let mut nr_visits = 1;
@@ -192,7 +221,7 @@ impl<M: Machine> Slabs<M> {
             let mut released = Released::new();
             let mut error = None;
             let mut lists = self.lists.lock();
-            lists.counters.nr_visits += core::mem::take(&mut nr_visits);
+            lists.count_flush(core::mem::take(&mut nr_visits));
             while let [object, tail @ ..] = rest {
                 rest = tail;
                 match lists.put(home, *object) {
@@ -296,6 +325,7 @@ impl Released {
 
     fn free<M: Machine>(self, frames: &Frames<M>) {
         for slab in self.slabs.into_iter().flatten() {
+            latency::reach::<M>(Path::Frame);
             // SAFETY: no object of the slab is out, and the slab is in no list, so nobody can reach it.
             if let Err(error) = unsafe { frames.free_run(slab, Kind::Slab) } {
                 frames.incidents.note(error);

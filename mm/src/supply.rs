@@ -12,6 +12,7 @@ use crate::frame::PAGE_SIZE;
 use crate::frames::Frames;
 use crate::geometry::Geometry;
 use crate::growth::Growth;
+use crate::latency::Latency;
 use crate::machine::Machine;
 use crate::magazine::{Inspector, Magazine, SIZES};
 use crate::slab::{SlabCounters, Slabs};
@@ -23,6 +24,7 @@ pub struct Supply<M> {
     pub frames: Frames<M>,
     /// Whether so many frames have been taken that it is time to ask for idle ones.
     pub(crate) growth: Growth,
+    pub(crate) latency: Latency,
     magazines: [Slabs<M>; SIZES.len()],
 }
 
@@ -37,6 +39,7 @@ impl<M: Machine> Supply<M> {
         Self {
             frames: Frames::new(),
             growth: Growth::new(),
+            latency: Latency::new(),
             magazines: [slabs(0), slabs(1), slabs(2), slabs(3), slabs(4), slabs(5)],
         }
     }

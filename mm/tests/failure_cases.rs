@@ -16,6 +16,8 @@ mod counters;
 mod interrupts;
 #[path = "failure_cases/limits.rs"]
 mod limits;
+#[path = "failure_cases/snapshots.rs"]
+mod snapshots;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

@@ -68,6 +68,24 @@ pub fn backtrace(serial: &str) -> Vec<&str> {
     serial.lines().filter_map(of).collect()
 }
 
+/// The lines between a command of a script and the next prompt; empty if it did not run.
+pub fn answer<'a>(serial: &'a str, command: &str) -> &'a str {
+    let is_prompt = |line: &str| prompt_at(line.as_bytes()).is_some();
+    let is_ours = |line: &str| {
+        prompt_at(line.as_bytes()).is_some_and(|(len, _)| line.get(len..).is_some_and(|rest| rest.trim() == command))
+    };
+    let (mut start, mut at) = (None, 0);
+    for line in serial.split_inclusive('\n') {
+        match start {
+            None if is_ours(line) => start = Some(at + line.len()),
+            Some(start) if is_prompt(line) => return &serial[start..at],
+            _ => {}
+        }
+        at += line.len();
+    }
+    start.map_or("", |start| &serial[start..])
+}
+
 /// Finds the shell's prompt, `bandolier> ` or `bandolier [status]> `, at the start of a line. Returns the index behind
 /// it and the status of the last command. A prompt drawn again while a line is edited follows a carriage return
 /// alone, not a line feed, and does not count.
@@ -158,6 +176,14 @@ mod tests {
         assert_eq!(prompt(b"bandolier: entry\r\n"), None);
         assert_eq!(prompt(b"x\r\x1b[Kbandolier> me"), None);
         assert_eq!(prompt(b"a bandolier> "), None);
+    }
+
+    #[test]
+    fn an_answer_stands_between_two_prompts() {
+        let log = "bandolier> mem --json\r\n{}\r\nbandolier [1]> mem\r\n1 bandolier> x\r\n2\r\nbandolier> quit\r\n";
+        assert_eq!(answer(log, "mem"), "1 bandolier> x\r\n2\r\n");
+        assert_eq!(answer(log, "mem --json"), "{}\r\n");
+        assert_eq!((answer(log, "quit"), answer(log, "cpus")), ("", ""));
     }
 
     #[test]

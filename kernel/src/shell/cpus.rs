@@ -1,8 +1,8 @@
 //! `cpus`: who is here, and what they did.
 
 use kernel::args::{ArgError, Args};
-use kernel::figures::Count;
-use kernel::table::{self, Align};
+use kernel::json;
+use kernel::report::{self, Cell, Format};
 
 use super::{Command, Out, Status};
 use crate::console::println;
@@ -13,41 +13,52 @@ use crate::per_cpu::{self, State};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "cpus",
-    usage: "",
+    usage: "[--json]",
     help: "the CPUs, their state and their interrupts",
     details: "A CPU that did not come is shown as failed, and makes the command fail.",
     run: cpus,
 }];
 
-fn cpus<'a>(args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
+fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
+    let format = Format::json_if(args.flag("--json"));
     args.finish(usage)?;
-    let headings = [
-        ("cpu", Align::Right),
-        ("apic id", Align::Right),
-        ("state", Align::Left),
-        ("interrupts", Align::Right),
-        ("shootdowns", Align::Right),
-        ("ipis sent", Align::Right),
-        ("pages flushed", Align::Right),
-        ("full flushes", Align::Right),
+    let columns = [
+        ("cpu", "cpu"),
+        ("apic id", "apic_id"),
+        ("state", "state"),
+        ("interrupts", "interrupts"),
+        ("shootdowns", "shootdowns"),
+        ("ipis sent", "ipis_sent"),
+        ("pages flushed", "pages_flushed"),
+        ("full flushes", "full_flushes"),
     ];
-    let printed = table::print(&mut Out, headings, |row| {
+    let printed = report::table(&mut Out, format, "cpu", columns, |row| {
         for area in per_cpu::all() {
             let flushes = SHOOTDOWNS.counters(area.cpu).values();
             row([
-                &area.cpu,
-                &area.apic_id(),
-                &format_args!("{:?}", area.state()),
-                &Count(area.nr_interrupts()),
-                &Count(flushes.shootdowns),
-                &Count(flushes.ipis_sent),
-                &Count(flushes.pages_flushed),
-                &Count(flushes.full_flushes),
+                Cell::Id(area.cpu.index() as u64),
+                Cell::Id(area.apic_id().into()),
+                Cell::Text(&format_args!("{:?}", area.state())),
+                Cell::Count(area.nr_interrupts()),
+                Cell::Count(flushes.shootdowns),
+                Cell::Count(flushes.ipis_sent),
+                Cell::Count(flushes.pages_flushed),
+                Cell::Count(flushes.full_flushes),
             ]);
         }
     });
     let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
     let nr_known = per_cpu::all().count() + others::nr_left_out();
-    println!("{nr_online} of {nr_known} CPUs online");
+    let printed = printed.and_then(|()| match format {
+        Format::Text => {
+            println!("{nr_online} of {nr_known} CPUs online");
+            Ok(())
+        }
+        Format::Json => json::line(&mut Out, |object| {
+            object.text("kind", "cpus");
+            object.number("online", nr_online as u64);
+            object.number("known", nr_known as u64);
+        }),
+    });
     Ok(if printed.is_ok() && nr_online == nr_known { Status::Ok } else { Status::Failed })
 }

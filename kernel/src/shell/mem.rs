@@ -2,11 +2,12 @@
 
 use kernel::args::{ArgError, Args};
 use kernel::figures::{Bytes, Count};
+use kernel::json;
 use mm::account::Account;
 use mm::frame::PAGE_SIZE;
 use mm::frame_table::Kind;
 
-use super::{Command, Status};
+use super::{Command, Out, Status};
 use crate::console::println;
 use crate::machine::HEAP;
 use crate::others::{BootMemory, boot_memory};
@@ -39,23 +40,37 @@ impl Identity {
         self.boot.nr_metadata + self.account.nr_used(Kind::Owned)
     }
 
-    fn parts(&self) -> [(&'static str, u64); 8] {
+    /// Where the frames are: a name for people, one for programs, how many.
+    fn parts(&self) -> [(&'static str, &'static str, u64); 8] {
         let account = &self.account;
         [
-            ("kernel", self.kernel()),
-            ("page tables", account.nr_used(Kind::PageTable)),
-            ("slabs", account.nr_used(Kind::Slab)),
-            ("large", account.nr_used(Kind::Large)),
-            ("page magazines", account.nr_cached),
-            ("mapped", account.nr_used(Kind::Mapped)),
-            ("free", account.nr_free),
-            ("quarantined", account.nr_used(Kind::Quarantined)),
+            ("kernel", "kernel", self.kernel()),
+            ("page tables", "page_table", account.nr_used(Kind::PageTable)),
+            ("slabs", "slab", account.nr_used(Kind::Slab)),
+            ("large", "large", account.nr_used(Kind::Large)),
+            ("page magazines", "page_magazine", account.nr_cached),
+            ("mapped", "mapped", account.nr_used(Kind::Mapped)),
+            ("free", "free", account.nr_free),
+            ("quarantined", "quarantined", account.nr_used(Kind::Quarantined)),
+        ]
+    }
+
+    /// What the slabs' frames are used for, alike, in bytes.
+    fn slab_parts(&self) -> [(&'static str, &'static str, u64); 6] {
+        let slabs = &self.account.slabs;
+        [
+            ("out", "slab_out", slabs.out),
+            ("in magazines", "slab_in_magazines", slabs.in_magazines),
+            ("in depots", "slab_in_depots", slabs.in_depot),
+            ("free", "slab_free", slabs.free),
+            ("magazines", "slab_magazines", slabs.magazines),
+            ("ends", "slab_ends", slabs.unused),
         ]
     }
 
     /// Frames that are usable and in none of the parts; negative if some are in two.
     fn difference(&self) -> i64 {
-        self.boot.nr_usable as i64 - self.parts().iter().map(|(_, nr_frames)| *nr_frames as i64).sum::<i64>()
+        self.boot.nr_usable as i64 - self.parts().iter().map(|(.., nr_frames)| *nr_frames as i64).sum::<i64>()
     }
 
     /// What does not agree, if anything.
@@ -107,7 +122,9 @@ fn mem<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     let identity = Identity::take();
     let complaint = identity.complaint();
     if is_json {
-        print_json(&identity, complaint.is_none());
+        if print_json(&identity, complaint.is_none()).is_err() {
+            return Ok(Status::Failed);
+        }
     } else {
         print_table(&identity);
         match &complaint {
@@ -122,56 +139,49 @@ fn print_table(identity: &Identity) {
     let line = |name: &str, nr_frames: u64| {
         println!("  {name:<16} {:>11} frames  {:>10}", Count(nr_frames), Bytes(nr_frames * PAGE_SIZE as u64));
     };
-    println!(
-        "  {:<16} {:>11} frames  {:>10}",
-        "usable",
-        Count(identity.boot.nr_usable),
-        Bytes(identity.boot.nr_usable * PAGE_SIZE as u64)
-    );
-    let is_shown = |&(name, nr_frames): &(&str, u64)| nr_frames > 0 || name != "quarantined";
-    for (name, nr_frames) in identity.parts().into_iter().filter(is_shown) {
+    line("usable", identity.boot.nr_usable);
+    let is_shown = |&(name, _, nr_frames): &(&str, &str, u64)| nr_frames > 0 || name != "quarantined";
+    for (name, _, nr_frames) in identity.parts().into_iter().filter(is_shown) {
         line(name, nr_frames);
         if name == "slabs" {
-            print_slabs(identity);
+            for (name, _, nr_bytes) in identity.slab_parts() {
+                println!("    of these {name:<13} {:>21}", Bytes(nr_bytes));
+            }
         }
     }
-}
-
-fn print_slabs(identity: &Identity) {
-    let slabs = &identity.account.slabs;
-    let parts = [
-        ("out", slabs.out),
-        ("in magazines", slabs.in_magazines),
-        ("in depots", slabs.in_depot),
-        ("free", slabs.free),
-        ("magazines", slabs.magazines),
-        ("ends", slabs.unused),
-    ];
-    for (name, nr_bytes) in parts {
-        println!("    of these {name:<13} {:>21}", Bytes(nr_bytes));
+    println!("  and since the start:");
+    for (name, _, count) in events() {
+        println!("    {name:<26} {:>12}", Count(count));
     }
 }
 
-fn print_json(identity: &Identity, is_ok: bool) {
-    let slabs = &identity.account.slabs;
-    println!(
-        "{{\"kind\":\"mem\",\"ok\":{is_ok},\"usable\":{},\"kernel\":{},\"page_tables\":{},\"slabs\":{},\"large\":{},\
-         \"page_magazines\":{},\"mapped\":{},\"free\":{},\"quarantined\":{},\"slab_bytes\":{{\"out\":{},\"in_magazines\":{},\
-         \"in_depots\":{},\"free\":{},\"magazines\":{},\"unused\":{}}}}}",
-        identity.boot.nr_usable,
-        identity.parts()[0].1,
-        identity.parts()[1].1,
-        identity.parts()[2].1,
-        identity.parts()[3].1,
-        identity.parts()[4].1,
-        identity.parts()[5].1,
-        identity.parts()[6].1,
-        identity.parts()[7].1,
-        slabs.out,
-        slabs.in_magazines,
-        slabs.in_depot,
-        slabs.free,
-        slabs.magazines,
-        slabs.unused
-    );
+/// What happened to frames so far: a name for people, one for programs, how often.
+fn events() -> [(&'static str, &'static str, u64); 6] {
+    let (frames, pages) = (HEAP.frames(), HEAP.page_counters());
+    [
+        ("single frames taken", "frame_allocs", pages.nr_allocs),
+        ("single frames given back", "frame_frees", pages.nr_frees),
+        ("batches moved", "bitmap_batches", pages.nr_visits),
+        ("locks of the bitmap", "bitmap_locks", frames.nr_lock_acquisitions()),
+        ("of these, found held", "bitmap_contention", frames.nr_lock_contentions()),
+        ("reclaims", "reclaims", HEAP.nr_reclaims()),
+    ]
+}
+
+fn print_json(identity: &Identity, is_ok: bool) -> core::fmt::Result {
+    json::line(&mut Out, |object| {
+        object.text("kind", "mem");
+        object.boolean("ok", is_ok);
+        object.number_in("usable", "_frames", identity.boot.nr_usable);
+        for (_, name, nr_frames) in identity.parts() {
+            object.number_in(name, "_frames", nr_frames);
+        }
+        object.number_in("difference", "_frames", identity.difference());
+        for (_, name, nr_bytes) in identity.slab_parts() {
+            object.number_in(name, "_bytes", nr_bytes);
+        }
+        for (_, name, count) in events() {
+            object.number(name, count);
+        }
+    })
 }

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use kernel::args::{ArgError, Args};
 use kernel::figures::{Count, Ratio};
+use kernel::json;
 use smp::shootdown::{Mode, Presence};
 
-use super::{Command, Status};
+use super::{Command, Out, Status};
 use crate::console::println;
 use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
 use crate::space::{self, Attributes, Mapped};
@@ -16,7 +17,7 @@ use crate::{input, per_cpu};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "tlb",
-    usage: "[pages=N]",
+    usage: "[pages=N] [--json]",
     help: "unmap pages one by one and in batches; count the interrupts",
     details: "All other CPUs are kept running, so that each has to be told. Three counts of writes to the\n\
               interrupt command register for N single-page unmaps: the naive way (one to each CPU for each page),\n\
@@ -26,6 +27,7 @@ pub const COMMANDS: &[Command] = &[Command {
 
 fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
     let nr_pages = args.number("pages", 1..=4096)?.unwrap_or(32) as usize;
+    let is_json = args.flag("--json");
     args.finish(usage)?;
     let Some([naive, single, batched]) = with_busy_cpus(|| {
         SHOOTDOWNS.settings().set_mode(Mode::Naive);
@@ -41,14 +43,32 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     if SHOOTDOWNS.settings().drops_ipis() {
         println!("tlb: interrupts are dropped (chaos), so these counts mean nothing");
     }
+    let counts = [("naive", naive), ("one by one", single), ("batched", batched), ("batched, all idle", idle)];
+    if is_json {
+        return Ok(print_json(nr_pages, counts));
+    }
     println!(
         "tlb: {} CPUs, {nr_pages} single-page unmaps; writes to the interrupt command register:",
         per_cpu::all().count()
     );
-    for (name, count) in [("naive", naive), ("one by one", single), ("batched", batched), ("batched, all idle", idle)] {
+    for (name, count) in counts {
         println!("  {name:<18} {:>8}   {:.3} per page", Count(count), Ratio(count, nr_pages as u64));
     }
     Ok(Status::Ok)
+}
+
+fn print_json(nr_pages: usize, counts: [(&str, u64); 4]) -> Status {
+    let printed = counts.into_iter().try_for_each(|(method, count)| {
+        json::line(&mut Out, |object| {
+            object.text("kind", "tlb");
+            object.text("method", method);
+            object.number("cpus", per_cpu::all().count() as u64);
+            object.number("pages", nr_pages as u64);
+            object.number("icr_writes", count);
+            object.ratio("icr_writes_per_page", count, nr_pages as u64);
+        })
+    });
+    if printed.is_ok() { Status::Ok } else { Status::Failed }
 }
 
 /// Waits until every other CPU has halted, or for a second.

@@ -10,11 +10,14 @@ use crate::error::{Error, Result};
 use crate::frame::{FrameRange, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
 use crate::frame_table::Kind;
+use crate::latency::{self, Operation, Path};
 use crate::machine::Machine;
 
 impl<M: Machine> Heap<M> {
     #[inline(never)]
     pub(super) fn alloc_large(&self, layout: Layout) -> Result<NonNull<u8>> {
+        let _watch = self.supply.latency.start::<M>(Operation::Alloc, None);
+        latency::reach::<M>(Path::Frame);
         let out = Error::OutOfMemory { bytes: layout.size() };
         let nr_pages = layout.size().max(1).div_ceil(PAGE_SIZE);
         let align_pages = layout.align().div_ceil(PAGE_SIZE);
@@ -33,6 +36,8 @@ impl<M: Machine> Heap<M> {
     ///
     /// Nobody uses the memory any more.
     pub(super) unsafe fn free_large(&self, object: NonNull<u8>, size: Option<usize>) -> Result<()> {
+        let _watch = self.supply.latency.start::<M>(Operation::Free, None);
+        latency::reach::<M>(Path::Frame);
         let addr = object.addr().get();
         let nr_pages = self.large_pages(object)?;
         if let Some(size) = size

@@ -67,6 +67,18 @@ impl Lists {
         core::mem::replace(&mut self.least_empty, self.counters.nr_empty)
     }
 
+    /// Objects that are taken from here on belong to a new refill, or to the same if `nr_refills` is 0.
+    pub(super) fn count_refill(&mut self, nr_refills: u64) {
+        self.counters.nr_refills += nr_refills;
+        self.counters.nr_visits += nr_refills;
+    }
+
+    /// From here on objects that are put belong to a new flush, or to the same if `nr_flushes` is 0.
+    pub(super) fn count_flush(&mut self, nr_flushes: u64) {
+        self.counters.nr_flushes += nr_flushes;
+        self.counters.nr_visits += nr_flushes;
+    }
+
     /// Takes a new slab in, in which no object is out.
     pub(super) fn add_slab<M: Machine>(&mut self, home: Home<'_, M>, slab: Frame) {
         if !self.head_holds(home, EMPTY) {
@@ -86,6 +98,7 @@ impl Lists {
         self.counters.nr_pages += u64::from(descriptor.nr_pages.load(Relaxed));
         self.counters.nr_objects += u64::from(descriptor.nr_objects.load(Relaxed));
         self.counters.nr_out += u64::from(nr_out);
+        self.counters.max_objects = self.counters.max_objects.max(self.counters.nr_objects);
     }
 
     /// Takes an empty slab out of its list and of the counts; it is no cache's from here.
@@ -162,6 +175,8 @@ impl Lists {
             }
             descriptor.nr_out.store(nr_out + taken, Relaxed);
             self.counters.nr_out += u64::from(taken);
+            self.counters.nr_taken += u64::from(taken);
+            self.counters.nr_refill_slabs += 1;
             match to {
                 Some(to) if to != from => self.link(table, slab, to),
                 _ => descriptor.seal(slab),
@@ -198,6 +213,8 @@ impl Lists {
             clear_bit(descriptor, index);
             descriptor.nr_out.store(nr_out - 1, Relaxed);
             self.counters.nr_out -= 1;
+            self.counters.nr_put += 1;
+            self.count_flushed(descriptor);
             match to {
                 Some(to) if from != Some(to) => self.link(table, slab, to),
                 _ => descriptor.seal(slab),
@@ -206,6 +223,16 @@ impl Lists {
             return Ok(nr_out == 1);
         }
         Err(Error::Corrupt { what: Metadata::SlabList, addr: object.addr().get() })
+    }
+
+    /// Counts the slab, unless it has been counted in this flush.
+    fn count_flushed(&mut self, descriptor: &Descriptor) {
+        // Never 0 in a flush, which is what a new slab has; it would take 2^32 flushes without one to be taken for the same.
+        let flush = self.counters.nr_flushes as u32;
+        if descriptor.last_flush.load(Relaxed) != flush {
+            descriptor.last_flush.store(flush, Relaxed);
+            self.counters.nr_flush_slabs += 1;
+        }
     }
 
     /// Whether the first slab of `list`, if it has one, may be used and stands where it should.
@@ -242,12 +269,14 @@ impl Lists {
         }
         descriptor.seal(slab);
         self.heads[list] = slab.number();
+        self.counters.nr_partial += u64::from(list != EMPTY);
     }
 
     /// Takes `slab` out of `list`. It and its neighbours hold; the caller seals it.
     fn unlink(&mut self, table: &FrameTable, slab: Frame, list: usize) {
         let descriptor = table.of(slab);
         let (next, prev) = (descriptor.next.load(Relaxed), descriptor.prev.load(Relaxed));
+        self.counters.nr_partial -= u64::from(list != EMPTY);
         if next != NIL {
             let next = Frame::new(next);
             table.of(next).prev.store(prev, Relaxed);
@@ -265,8 +294,8 @@ impl Lists {
     /// Forgets all slabs, before they are found anew in the frame table.
     pub(super) fn forget(&mut self) {
         self.heads = [NIL; NR_LISTS];
-        let SlabCounters { nr_slabs, nr_empty, nr_pages, nr_objects, nr_out, .. } = &mut self.counters;
-        for counter in [nr_slabs, nr_empty, nr_pages, nr_objects, nr_out] {
+        let SlabCounters { nr_slabs, nr_empty, nr_partial, nr_pages, nr_objects, nr_out, .. } = &mut self.counters;
+        for counter in [nr_slabs, nr_empty, nr_partial, nr_pages, nr_objects, nr_out] {
             *counter = 0;
         }
     }

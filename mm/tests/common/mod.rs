@@ -19,6 +19,7 @@ thread_local! {
     /// CPUs that only wait, and the heap they wait on: this thread drains them when it is asked to.
     static PARKED: RefCell<Option<(&'static Heap<Host>, Vec<&'static Bank>)>> = const { RefCell::new(None) };
     static IRQ_DEPTH: Cell<usize> = const { Cell::new(0) };
+    static CLOCK: Cell<u64> = const { Cell::new(0) };
     static INTERRUPT: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
@@ -71,6 +72,12 @@ unsafe impl Machine for Host {
 
     unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
         Err(Error::Foreign { addr: addr.addr().get() })
+    }
+
+    /// Ticks with each reading: an operation lasts as long as the number of times it asked.
+    fn timestamp() -> u64 {
+        CLOCK.set(CLOCK.get() + 1);
+        CLOCK.get()
     }
 }
 

@@ -1,10 +1,9 @@
 //! AF22 to AF26: what holds for hours, and what the counters say meanwhile.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use mm::size_class;
 
-use crate::common::{TestHeap, enter_bank, take_reports};
+use crate::common::{TestHeap, take_reports};
+use crate::snapshots::Snapshot;
 use crate::{alloc64, check_frames, free64, layout};
 
 #[test]
@@ -58,7 +57,12 @@ fn af24_writes_all_over_free_objects_reach_nothing_of_the_allocator() {
 #[test]
 fn af25_sums_are_conserved_over_random_operations() {
     let test = TestHeap::new(2048);
-    let nr_ops: u64 = if cfg!(miri) { 300 } else { 200_000 };
+    let nr_ops: u64 = match () {
+        () if cfg!(miri) => 300,
+        () if cfg!(debug_assertions) => 200_000,
+        () => 10_000_000,
+    };
+    let mut last = Snapshot::take(test.heap);
     let mut live = Vec::new();
     let mut random = 88_172_645_463_325_252_u64;
     for op in 0..nr_ops {
@@ -74,8 +78,12 @@ fn af25_sums_are_conserved_over_random_operations() {
             // SAFETY: not used any more.
             unsafe { test.heap.dealloc(object, layout(size, 8)) }.expect("ours");
         }
-        if op % 2000 == 0 {
+        if op % (nr_ops / 100) == 0 {
             test.check();
+            let now = Snapshot::take(test.heap);
+            now.check_at_rest();
+            now.check_after(&last);
+            last = now;
         }
     }
     for (object, size) in live {
@@ -84,34 +92,8 @@ fn af25_sums_are_conserved_over_random_operations() {
     }
     test.park_other_cpus();
     test.check_empty();
+    last.check_counts(nr_ops * 4 / 5);
     assert_eq!(take_reports(), []);
-}
-
-#[test]
-fn af25_a_snapshot_while_others_allocate_ends() {
-    let test = TestHeap::new(2048);
-    let banks = [test.bank(1), test.bank(2)];
-    let heap = test.heap;
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for bank in banks {
-            let is_over = &is_over;
-            scope.spawn(move || {
-                enter_bank(bank);
-                while !is_over.load(Ordering::Relaxed) {
-                    let objects: Vec<_> = (0..100).map(|_| alloc64(heap)).collect();
-                    objects.into_iter().for_each(|object| free64(heap, object));
-                }
-                heap.drain_this_cpu();
-            });
-        }
-        for _ in 0..if cfg!(miri) { 2 } else { 50 } {
-            let account = heap.account();
-            assert!(account.nr_free <= account.nr_managed && account.by_kind.iter().all(|&n| n >= 0), "{account:?}");
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
-    test.check_empty();
 }
 
 #[test]

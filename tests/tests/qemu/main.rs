@@ -4,6 +4,7 @@
 //! name is printed before it runs. A failure shows what was expected, the end of the serial log and the line that
 //! boots the same machine again. Every machine has a time limit; tests assert invariants and counts, not times.
 
+mod accounting;
 mod boot;
 mod console;
 mod fault;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let groups = [
         boot::tests(),
         shell::tests(),
+        accounting::tests(),
         console::tests(),
         replay::tests(),
         stress::tests(),

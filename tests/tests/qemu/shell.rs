@@ -4,12 +4,14 @@ use crate::support::{Run, Test, Typist, script};
 use tests::End;
 
 /// Lines that must be refused, and what the refusal must mention (in any case of letters).
-const REFUSED: [(&str, &[&str]); 13] = [
+const REFUSED: [(&str, &[&str]); 15] = [
     ("frobnicate", &["frobnicate", "help"]),
     ("memx", &["memx", "`mem`"]),
     ("mem everything", &["everything"]),
     ("cpus 3", &["3"]),
     ("slabs nosuch extra", &["slabs"]),
+    ("slabs id=500", &["id"]),
+    ("latency sideways", &["sideways", "reset"]),
     ("replay", &["replay"]),
     ("replay nosuch.kmt", &["nosuch.kmt"]),
     ("stress banana", &["banana"]),
@@ -20,7 +22,8 @@ const REFUSED: [(&str, &[&str]); 13] = [
     ("help nosuch", &["nosuch"]),
 ];
 
-const COMMANDS: [&str; 10] = ["help", "cpus", "mem", "slabs", "replay", "stress", "version", "quit", "reboot", "fault"];
+const COMMANDS: [&str; 11] =
+    ["help", "cpus", "mem", "slabs", "latency", "replay", "stress", "version", "quit", "reboot", "fault"];
 
 /// The tests of this file.
 pub(crate) fn tests() -> Vec<Test> {

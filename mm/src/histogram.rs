@@ -5,13 +5,19 @@
 //! histograms of several CPUs add up to the histogram of all their values.
 //!
 //! Invariant: `count` is the sum of the buckets.
+//!
+//! Called by: the kernel's shell and measurements, with what [`Recorder`]s on slow paths have gathered.
+
+mod recorder;
+
+pub use recorder::Recorder;
 
 const SUB_BITS: u32 = 4;
 const SUB: usize = 1 << SUB_BITS;
 const NR_BUCKETS: usize = (u64::BITS - SUB_BITS + 1) as usize * SUB;
 
 /// Counts by value. About 8 KiB: keep it in a static or on the heap rather than on a small stack.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
     buckets: [u64; NR_BUCKETS],
     count: u64,
@@ -23,6 +29,12 @@ impl Histogram {
     /// A histogram without values.
     pub const fn new() -> Histogram {
         Histogram { buckets: [0; NR_BUCKETS], count: 0, sum: 0, max: 0 }
+    }
+
+    /// Forgets all values.
+    pub fn clear(&mut self) {
+        self.buckets.fill(0);
+        (self.count, self.sum, self.max) = (0, 0, 0);
     }
 
     /// Counts `value` once.
@@ -87,7 +99,7 @@ impl Default for Histogram {
 }
 
 /// The bucket that counts `value`.
-fn bucket_of(value: u64) -> usize {
+const fn bucket_of(value: u64) -> usize {
     if value < SUB as u64 {
         return value as usize;
     }

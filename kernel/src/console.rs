@@ -48,6 +48,22 @@ pub fn write(text: fmt::Arguments<'_>) {
     let _ = CONSOLE.lock().write_fmt(text);
 }
 
+/// Prints, even if an interrupt landed on this CPU's own printing: waits for a while, then speaks up in between.
+pub fn write_impatiently(text: fmt::Arguments<'_>) {
+    const MAX_TURNS: u32 = 2_000_000;
+    for _ in 0..MAX_TURNS {
+        if IS_FORCED.load(Ordering::Acquire) {
+            break;
+        }
+        if let Some(mut console) = CONSOLE.try_lock() {
+            let _ = console.write_fmt(text);
+            return;
+        }
+        machine::relax_and_serve();
+    }
+    let _ = Serial::com1().write_fmt(text);
+}
+
 /// Prints bytes as they are: what the line editor echoes.
 pub fn write_bytes(bytes: &[u8]) {
     let _ = CONSOLE.lock().send(bytes);

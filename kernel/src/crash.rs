@@ -18,7 +18,7 @@ use smp::LateReport;
 
 use crate::console::{self, println};
 use crate::per_cpu::{self, PerCpu, State};
-use crate::{bootinfo, image, machine, stress, time};
+use crate::{bootinfo, debug, image, machine, stress, time};
 
 /// Exit value for a crash: QEMU's status is 37.
 const CRASHED: u8 = 0x12;
@@ -116,6 +116,11 @@ fn report(what: &dyn Display, frame: Option<&TrapFrame>, trace: impl Iterator<It
     if let Some(frame) = frame {
         println!("at  {}", Place(frame.rip));
         println!("{frame}");
+        if frame.vector as u8 == vectors::PAGE_FAULT
+            && let Some(finding) = machine::HEAP.explain_fault(fault_address())
+        {
+            println!("{}", debug::Report(&finding));
+        }
     }
     println!("backtrace:");
     print_trace(trace);
@@ -180,7 +185,7 @@ fn report_other(other: &PerCpu) {
 
 /// Whether an address may lie on a stack of ours: the current CPU's own, or at least kernel memory. The walk reads by
 /// probe, so a wrong guess costs a line and no fault.
-fn is_stack(addr: usize) -> bool {
+pub fn is_stack(addr: usize) -> bool {
     per_cpu::this().has_on_stack(addr) || addr >= 0xffff_8000_0000_0000 && !image::text().contains(&addr)
 }
 

@@ -34,6 +34,8 @@ pub mod view;
 pub mod args;
 #[path = "pure/cmdline.rs"]
 pub mod cmdline;
+#[path = "pure/debug_option.rs"]
+pub mod debug_option;
 #[path = "pure/suggest.rs"]
 pub mod suggest;
 #[path = "pure/units.rs"]

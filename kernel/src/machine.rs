@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arch::apic::{self, LocalApic};
 use arch::{irq, tlb, tsc};
 use mm::bank::Bank;
+use mm::debug::Finding;
 use mm::error::{Error, Result};
 use mm::heap::Heap;
 use mm::machine::Machine;
@@ -16,7 +17,7 @@ use spin::Once;
 
 use crate::console::log;
 use crate::per_cpu::This;
-use crate::{crash, per_cpu, space, time, traps};
+use crate::{crash, debug, per_cpu, space, time, traps};
 
 /// All memory of the machine.
 #[global_allocator]
@@ -127,7 +128,32 @@ unsafe impl Machine for Cpu {
         if let Error::Corrupt { .. } = error {
             return log!("memory: FAIL: {error}");
         }
-        panic!("a bad free was found when its object left the magazines: {error}");
+        debug::report_late_free(error);
+    }
+
+    fn reserve_addresses(nr_pages: usize) -> Option<NonNull<u8>> {
+        space::reserve_addresses(nr_pages)
+    }
+
+    fn map_page_at(addr: NonNull<u8>) -> Result<()> {
+        space::map_page_at(addr.addr().get())
+    }
+
+    unsafe fn unmap_page_at(addr: NonNull<u8>) -> Result<()> {
+        // SAFETY: as promised by the caller.
+        unsafe { space::unmap_page_at(addr.addr().get()) }
+    }
+
+    fn report_finding(finding: &Finding) {
+        debug::report(finding);
+    }
+
+    fn cpu_number() -> usize {
+        per_cpu::this().cpu.index()
+    }
+
+    fn backtrace(sites: &mut [usize]) -> usize {
+        debug::backtrace(sites)
     }
 
     fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {

@@ -16,6 +16,7 @@ mod boot;
 mod bootinfo;
 mod console;
 mod crash;
+mod debug;
 mod devices;
 mod hit_path;
 mod idle;

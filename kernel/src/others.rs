@@ -22,7 +22,7 @@ use crate::console::log;
 use crate::machine::{self, HEAP};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::time::Deadline;
-use crate::{devices, space};
+use crate::{debug, devices, space};
 
 /// How long the CPUs have to come: all start at once, and where many virtual CPUs share few real ones that takes.
 const PATIENCE_NS: u64 = 30_000_000_000;
@@ -72,6 +72,7 @@ pub fn init_memory(info: &BootInfo) {
     // ours after; the bootloader uses nothing that it calls usable.
     let initialised = or_stop(unsafe { HEAP.frames().init(info.regions(), &later[..nr_later], info.direct_map) });
     HEAP.add_cpu(CpuId::BOOT.index(), per_cpu::this().bank());
+    debug::init();
     HEAP.init();
     MEMORY.call_once(|| BootMemory { nr_usable: initialised.nr_usable, nr_metadata: initialised.nr_metadata });
     log!("memory: {} MiB usable", (initialised.nr_usable * PAGE_SIZE as u64) >> 20);

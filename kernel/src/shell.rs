@@ -13,6 +13,7 @@ mod latency;
 mod mem;
 mod reap;
 mod slabs;
+mod slabs_debug;
 mod tlb;
 
 pub use mem::adds_up as mem_adds_up;
@@ -26,7 +27,7 @@ use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bootinfo, console, idle, input, replay, stress};
+use crate::{bootinfo, console, debug, idle, input, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,13 +97,18 @@ pub fn run() -> ! {
 }
 
 /// Words of the command line that mean something.
-const OPTIONS: [&str; 1] = ["chaos"];
+const OPTIONS: [&str; 2] = ["chaos", "debug"];
 
 fn report_unknown_options() {
     for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
         println!("bandolier: the option `{option}` on the command line means nothing here");
         *WORST.lock() = Status::Usage;
     }
+    for wrong in debug::wrong_options() {
+        println!("bandolier: debug: {wrong}");
+        *WORST.lock() = Status::Usage;
+    }
+    debug::announce();
     match bootinfo::get().cmdline().get("chaos") {
         None => {}
         Some("drop-ipi") => {
@@ -236,7 +242,8 @@ fn execute(text: &str) -> Status {
 /// Ends QEMU with the worst status so far.
 fn quit() -> ! {
     let worst = *WORST.lock();
-    qemu::exit(if worst == Status::Ok { QUIT_OK } else { QUIT_FAILED })
+    // What a debug check has found fails the run, whatever the commands came to.
+    qemu::exit(if worst == Status::Ok && debug::nr_findings() == 0 { QUIT_OK } else { QUIT_FAILED })
 }
 
 /// Prints to the console through [`fmt::Write`].

@@ -16,6 +16,7 @@
 mod build;
 mod chain;
 mod format;
+mod guard;
 
 use core::ptr::NonNull;
 
@@ -33,6 +34,7 @@ use crate::machine::{Cpu, HEAP, SHOOTDOWNS};
 pub use build::init;
 use chain::FrameChain;
 use format::{DirectMapTables, X86Format};
+pub use guard::{map_page_at, reserve_addresses, unmap_page_at};
 pub use mm::page_table::Attributes;
 
 type Tables = PageTable<X86Format, DirectMapTables>;
@@ -209,6 +211,13 @@ pub unsafe fn unmap_batch(batch: impl IntoIterator<Item = Mapped>) {
 /// Frees the frames of a range that is out of every TLB, and its addresses.
 fn release(token: Token, done: &Done<'_>) {
     let range = token.range();
+    free_frames(token, done);
+    give_back(range);
+}
+
+/// Frees the frames of a range that is out of every TLB.
+fn free_frames(token: Token, done: &Done<'_>) {
+    let range = token.range();
     token.release(done, |extent| {
         let run = extent.frames().unwrap_or_else(|| panic!("{extent:x?} is no memory of ours"));
         for frame in run.iter() {
@@ -219,7 +228,6 @@ fn release(token: Token, done: &Done<'_>) {
             }
         }
     });
-    give_back(range);
 }
 
 /// What a mapped frame is accounted for as.

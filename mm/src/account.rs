@@ -37,6 +37,8 @@ pub struct Account {
 pub struct SlabBytes {
     /// Objects with users.
     pub out: u64,
+    /// Of these and of those in magazines and depots, on guarded pages: in no slab.
+    pub guarded: u64,
     /// Objects in CPUs' magazines.
     pub in_magazines: u64,
     /// Objects in depots.
@@ -58,7 +60,7 @@ pub struct SlabBytes {
 pub struct CacheAccount {
     /// Objects with users, counted as allocations less frees.
     pub nr_live: u64,
-    /// Objects out of their slabs, counted by the slabs.
+    /// Objects out of their slabs, counted by the slabs, and guarded ones.
     pub nr_out: u64,
     /// Rounds in CPUs' magazines.
     pub nr_in_magazines: u64,
@@ -123,7 +125,7 @@ impl Account {
         let sum = bytes.out + bytes.in_magazines + bytes.in_depot + bytes.free + bytes.magazines + bytes.unused;
         let sum = sum + bytes.lost + bytes.quarantined;
         let nr_pages = self.nr_slab_pages + self.nr_used(Kind::Quarantined);
-        self.difference() == 0 && self.disagreement().is_none() && sum == nr_pages * PAGE_SIZE as u64
+        self.difference() == 0 && self.disagreement().is_none() && sum == nr_pages * PAGE_SIZE as u64 + bytes.guarded
     }
 }
 
@@ -146,8 +148,9 @@ impl<M: Machine> Heap<M> {
         for (id, cache) in self.caches() {
             let objects = self.cache_account(id);
             let slabs = cache.slab_counters();
-            let size = cache.object_size() as u64;
+            let size = cache.geometry().object_size as u64;
             account.nr_slab_pages += slabs.nr_pages;
+            bytes.guarded += cache.nr_guarded() * size;
             bytes.out += objects.nr_live * size;
             bytes.in_magazines += objects.nr_in_magazines * size;
             bytes.in_depot += objects.nr_in_depot * size;
@@ -182,7 +185,7 @@ impl<M: Machine> Heap<M> {
         let (nr_allocs, nr_frees) = (sum.nr_allocs + direct_allocs, sum.nr_frees + direct_frees - nr_refused);
         CacheAccount {
             nr_live: nr_allocs.saturating_sub(nr_frees),
-            nr_out: slabs.nr_out + slabs.nr_quarantined_out,
+            nr_out: slabs.nr_out + slabs.nr_quarantined_out + cache.nr_guarded(),
             nr_in_magazines: sum.nr_rounds,
             nr_in_depot: depot.nr_rounds,
             nr_lost: depot.nr_dropped_rounds,

@@ -8,6 +8,8 @@
 //! No lock is held while a constructor, a destructor or a report runs; they may allocate, from this cache too: the
 //! CPU's magazines are busy then, and the slabs serve.
 
+mod debugged;
+mod guarded;
 mod settings;
 
 use core::cell::UnsafeCell;
@@ -15,6 +17,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::cpu_cache::Dropped;
+use crate::debug::DebugFlags;
+use crate::debug::object::ObjectLayout;
 use crate::depot::{Depot, DepotCounters, Trade};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -25,6 +29,7 @@ use crate::magazine::Magazine;
 use crate::slab::{SlabCounters, Slabs};
 use crate::supply::Supply;
 
+use debugged::Debug;
 use settings::Plan;
 pub use settings::Settings;
 
@@ -32,6 +37,8 @@ pub use settings::Settings;
 /// the next few come here again.
 const GROW_PART: usize = 4;
 
+/// Size of a free whose caller does not know it.
+pub(crate) const UNKNOWN_SIZE: usize = usize::MAX;
 /// What a reap has given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reaped {
@@ -58,6 +65,10 @@ pub struct Cache<M> {
     /// Requests that were refused, by a constructor or for want of memory, after a reclaim.
     nr_failed: AtomicU64,
     nr_reaps: AtomicU64,
+    /// What a debugged cache has besides.
+    debug: Debug<M>,
+    /// Its guarded objects, which are in none of its slabs.
+    nr_guarded: AtomicU64,
 }
 
 // SAFETY: `plan` is written only while the cache is not live, by the one who opens it; everything else is atomics and
@@ -78,6 +89,8 @@ impl<M: Machine> Cache<M> {
             nr_refused: AtomicU64::new(0),
             nr_failed: AtomicU64::new(0),
             nr_reaps: AtomicU64::new(0),
+            debug: Debug::new(),
+            nr_guarded: AtomicU64::new(0),
         }
     }
 
@@ -92,14 +105,18 @@ impl<M: Machine> Cache<M> {
     /// # Errors
     ///
     /// [`Error::BadRequest`] for a size or alignment that slabs cannot have.
-    pub(crate) fn open(&self, settings: Settings, smallest_request: usize) -> Result<()> {
+    pub(crate) fn open(&self, settings: Settings, smallest_request: usize, flags: DebugFlags) -> Result<()> {
         assert!(!self.is_live(), "cache {} is live already", self.id);
         let object_size = settings.object_size()?;
-        let geometry = Geometry::new(object_size, smallest_request.min(object_size));
-        self.slabs.set_geometry(geometry);
-        self.depot.set_object_size(object_size);
+        let debug = (!flags.is_empty()).then(|| ObjectLayout::new(flags, object_size));
+        let geometry = match debug {
+            Some(ObjectLayout { stride, left, .. }) => Geometry::new(stride, stride).with_left(left),
+            None => Geometry::new(object_size, smallest_request.min(object_size)),
+        };
+        self.slabs.set_geometry(geometry, debug);
+        self.depot.set_object_size(geometry.object_size);
         // SAFETY: not live, so nobody reads it; one opener at a time by the heap's lock.
-        unsafe { self.plan.get().write(Plan::new(settings, geometry)) };
+        unsafe { self.plan.get().write(Plan { object_size, debug, ..Plan::new(settings, geometry) }) };
         // Release pairs with `is_live`: who sees it live sees the plan.
         self.is_live.store(true, Ordering::Release);
         Ok(())
@@ -146,13 +163,21 @@ impl<M: Machine> Cache<M> {
         None
     }
 
-    /// An object; this CPU's magazine is empty or busy.
+    /// An object, of which `size` bytes were asked for; this CPU's magazine is empty or busy.
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_slow(&self, supply: &Supply<M>) -> Result<NonNull<u8>> {
+    pub(crate) fn alloc_slow(&self, supply: &Supply<M>, size: usize) -> Result<NonNull<u8>> {
         let watch = supply.latency.start::<M>(Operation::Alloc, Some(self.id));
+        if let Some(layout) = &self.plan().debug {
+            return self.alloc_debugged(supply, layout, size);
+        }
+        if supply.guards.is_on()
+            && let Some(object) = self.alloc_guarded(supply, size)
+        {
+            return Ok(object);
+        }
         let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
-            return self.alloc_direct(supply);
+            return self.alloc_direct(supply, size);
         };
         loop {
             if let Some(object) = Stopwatch::time_hit(&watch, || held.pop()) {
@@ -184,19 +209,26 @@ impl<M: Machine> Cache<M> {
             }
         }
         drop(held);
-        self.alloc_direct(supply)
+        self.alloc_direct(supply, size)
     }
 
-    /// Takes `object` back; this CPU's magazine is full or busy.
+    /// Takes `object` back, of which `size` bytes were asked for ([`UNKNOWN_SIZE`] if the caller does not say); this
+    /// CPU's magazine is full or busy.
     ///
     /// # Errors
     ///
     /// What is wrong with the object, as far as it is looked at now: see [`Cache::free_direct`].
     #[cold]
     #[inline(never)]
-    pub(crate) fn free_slow(&self, supply: &Supply<M>, object: NonNull<u8>) -> Result<()> {
+    pub(crate) fn free_slow(&self, supply: &Supply<M>, object: NonNull<u8>, size: usize) -> Result<()> {
         let plan = self.plan();
         let watch = supply.latency.start::<M>(Operation::Free, Some(self.id));
+        if let Some(layout) = &plan.debug {
+            return self.free_debugged(supply, layout, object, size);
+        }
+        if supply.guards.contains(object) {
+            return self.free_guarded_directly(supply, object);
+        }
         let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
             return self.free_direct(supply, object);
         };
@@ -241,7 +273,10 @@ impl<M: Machine> Cache<M> {
     }
 
     /// An object straight from the slabs.
-    pub(crate) fn alloc_direct(&self, supply: &Supply<M>) -> Result<NonNull<u8>> {
+    pub(crate) fn alloc_direct(&self, supply: &Supply<M>, size: usize) -> Result<NonNull<u8>> {
+        if let Some(layout) = &self.plan().debug {
+            return self.alloc_debugged(supply, layout, size);
+        }
         let mut object = [NonNull::dangling()];
         if self.produce(supply, &mut object, 1) == 0 {
             return Err(Error::OutOfMemory { bytes: self.plan().settings.size });
@@ -279,14 +314,16 @@ impl<M: Machine> Cache<M> {
         let offset = addr - supply.frames.virt(slab).addr().get();
         match self.plan().geometry.index_of(offset).and_then(|index| descriptor.is_out(index)) {
             Some(true) => Ok(()),
+            // The free of a debugged object looks for itself, and has more to say.
+            _ if self.is_debugged() => Ok(()),
             Some(false) => Err(Error::DoubleFree { addr }),
             None => Err(Error::Foreign { addr }),
         }
     }
 
-    /// Bytes of an object.
+    /// Bytes of an object. In a slab it may take more: see [`Cache::geometry`].
     pub fn object_size(&self) -> usize {
-        self.plan().geometry.object_size
+        self.plan().object_size
     }
 
     /// Constructed objects out of the slabs, with new slabs for `at_least` so many; returns how many.
@@ -310,15 +347,23 @@ impl<M: Machine> Cache<M> {
             self.nr_refused.fetch_add(1, Ordering::Relaxed);
             M::report(error);
         };
-        let Some(destroy) = self.plan().settings.destructor else {
+        let destructor = self.plan().settings.destructor;
+        if destructor.is_none() && !supply.guards.has_pool() {
             return self.slabs.free_batch(&supply.frames, objects, refuse);
-        };
+        }
         // One by one: an object that is here twice must be found free when its second round comes, and not be destroyed
         // again.
         for &object in objects {
+            if supply.guards.contains(object) {
+                let freed = self.free_guarded(supply, object);
+                self.nr_refused.fetch_add(u64::from(freed.is_err()), Ordering::Relaxed);
+                continue;
+            }
             match self.slabs.check(&supply.frames, object) {
                 Ok(()) => {
-                    destroy(object);
+                    if let Some(destroy) = destructor {
+                        destroy(object);
+                    }
                     self.slabs.free_batch(&supply.frames, &[object], refuse);
                 }
                 Err(error) => refuse(error),
@@ -360,7 +405,7 @@ impl<M: Machine> Cache<M> {
             self.discard(supply, magazine);
         }
         supply.frames.incidents.report();
-        self.slabs.reap(&supply.frames);
+        self.slabs.reap(&supply.frames, |object| self.check_if_debugged(object));
     }
 
     /// Counts what a CPU had to drop, and has it reported.
@@ -382,8 +427,15 @@ impl<M: Machine> Cache<M> {
             reaped.nr_magazines += 1;
         }
         supply.frames.incidents.report();
-        reaped.nr_pages = self.slabs.reap_idle(&supply.frames);
+        reaped.nr_pages = self.slabs.reap_idle(&supply.frames, |object| self.check_if_debugged(object));
         reaped
+    }
+
+    /// Looks at an object of a debugged cache whose slab goes back to the frames.
+    fn check_if_debugged(&self, object: NonNull<u8>) {
+        if let Some(layout) = &self.plan().debug {
+            self.check_object(layout, object);
+        }
     }
 
     /// Lets the magazines shrink if nobody has met at the depot since the last reap or reclaim. Once in each.
@@ -402,7 +454,7 @@ impl<M: Machine> Cache<M> {
         self.depot.counters()
     }
 
-    /// Object and slab size.
+    /// Distance of objects, and slab size.
     pub fn geometry(&self) -> Geometry {
         self.plan().geometry
     }

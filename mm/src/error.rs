@@ -71,6 +71,11 @@ pub enum Error {
         /// The size it was freed with, in bytes.
         given: usize,
     },
+    /// Memory around the object, or of a free object, was written: a debug check found it, and the object is out of use.
+    Corrupted {
+        /// The object's address.
+        addr: usize,
+    },
     /// Part of the range is mapped already.
     AlreadyMapped {
         /// First address that is.
@@ -117,6 +122,7 @@ impl fmt::Display for Error {
                 write!(f, "{addr:#x} belongs to cache {owner}, not to cache {given}")
             }
             Error::WrongSize { addr, given } => write!(f, "{addr:#x} was not allocated with size {given}"),
+            Error::Corrupted { addr } => write!(f, "{addr:#x} was written where it must not be"),
             Error::AlreadyMapped { addr } => write!(f, "{addr:#x} is mapped already"),
             Error::NotMapped { addr } => write!(f, "{addr:#x} is not mapped"),
             Error::InUse { addr } => write!(f, "{addr:#x} is in use already"),

@@ -10,7 +10,6 @@
 
 use crate::frame::PAGE_SIZE;
 use crate::frame_table::MAX_OBJECTS;
-use crate::size_class::MAX_CLASS_SIZE;
 
 /// Pages of a slab at most. Runs of frames this short can nearly always be had.
 pub(crate) const MAX_SLAB_PAGES: usize = 16;
@@ -24,17 +23,19 @@ pub struct Geometry {
     pub nr_pages: usize,
     /// Objects in it.
     pub nr_objects: usize,
+    /// Where in its place an object starts: 0, but for debugged ones.
+    pub left: usize,
     /// 2^32 / `object_size`, rounded up: a division as a multiplication.
     reciprocal: u64,
 }
 
 impl Geometry {
-    /// The smallest slab for objects of `object_size` (a multiple of 8, at most [`MAX_CLASS_SIZE`]) in which rounding
+    /// The smallest slab for objects of `object_size` (a multiple of 8, at most 15 pages) in which rounding
     /// up to the size class and the unused end together waste at most 1/8, or the least wasteful one.
     ///
     /// `smallest_request` is the smallest size that is served from this cache, in bytes.
     pub const fn new(object_size: usize, smallest_request: usize) -> Self {
-        assert!(object_size >= 16 && object_size.is_multiple_of(8) && object_size <= MAX_CLASS_SIZE);
+        assert!(object_size >= 16 && object_size.is_multiple_of(8) && object_size < MAX_SLAB_PAGES * PAGE_SIZE);
         let mut best = 0;
         let mut best_used = 0;
         let mut nr_pages = 1;
@@ -54,17 +55,22 @@ impl Geometry {
         Self::with_pages(object_size, best)
     }
 
+    /// The same with objects that start `left` bytes into their places.
+    pub const fn with_left(self, left: usize) -> Self {
+        Self { left, ..self }
+    }
+
     /// A slab of exactly `nr_pages`.
     pub const fn with_pages(object_size: usize, nr_pages: usize) -> Self {
         let nr_objects = fitting(object_size, nr_pages);
         assert!(nr_objects > 0, "no object fits the slab");
-        Self { object_size, nr_pages, nr_objects, reciprocal: (1u64 << 32).div_ceil(object_size as u64) }
+        Self { object_size, nr_pages, nr_objects, left: 0, reciprocal: (1u64 << 32).div_ceil(object_size as u64) }
     }
 
     /// The single-page slab of the same objects, if one fits: for when no longer run of frames is left.
     pub const fn single_page(self) -> Option<Self> {
         if self.nr_pages > 1 && self.object_size <= PAGE_SIZE {
-            Some(Self::with_pages(self.object_size, 1))
+            Some(Self { left: self.left, ..Self::with_pages(self.object_size, 1) })
         } else {
             None
         }
@@ -75,8 +81,14 @@ impl Geometry {
     pub const fn index_of(self, offset: usize) -> Option<usize> {
         // Exact for offsets up to 2^16 (16 pages) and sizes below 2^16: the error of the reciprocal stays below one
         // part in offset * size < 2^32.
+        let Some(offset) = offset.checked_sub(self.left) else { return None };
         let index = ((offset as u64 * self.reciprocal) >> 32) as usize;
         if index * self.object_size == offset { Some(index) } else { None }
+    }
+
+    /// Where object `index` starts, in bytes from the start of its slab.
+    pub const fn offset_of(self, index: usize) -> usize {
+        index * self.object_size + self.left
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Context of everything here: any but an NMI, interrupt handlers included.
 
+mod debug;
 mod global;
 mod large;
 mod malloc;
@@ -47,6 +48,8 @@ pub struct Heap<M> {
     nr_reclaims_begun: AtomicU64,
     /// The one cache that CPUs are asked to drain, or [`reclaim::ALL_CACHES`]. Written by the one who reclaims.
     drain_request: AtomicU16,
+    /// Which caches are debugged.
+    debug_rules: debug::Rules,
 }
 
 impl<M: Machine> Heap<M> {
@@ -65,6 +68,7 @@ impl<M: Machine> Heap<M> {
             reclaimer: AtomicPtr::new(ptr::null_mut()),
             nr_reclaims_begun: AtomicU64::new(0),
             drain_request: AtomicU16::new(reclaim::ALL_CACHES),
+            debug_rules: debug::Rules::new(),
         }
     }
 
@@ -74,7 +78,8 @@ impl<M: Machine> Heap<M> {
             let size = size_class::size(class);
             // Up to 128 bytes every granule of 8 has its own class; above, the class serves from the one below on.
             let smallest = if size <= 128 { size } else { size_class::size(class - 1) + 1 };
-            let opened = self.caches[class].open(Settings::new("size class", size, 8), smallest);
+            let settings = Settings::new("size class", size, 8);
+            let opened = self.caches[class].open(settings, smallest, self.debug_rules.flags_for(&settings));
             assert!(opened.is_ok(), "size class {class}: {opened:?}");
         }
     }
@@ -182,7 +187,7 @@ impl<M: Machine> Heap<M> {
     #[inline(never)]
     fn alloc_cold(&self, layout: Layout) -> Result<NonNull<u8>> {
         match size_class::index_for(layout.size(), layout.align()) {
-            Some(class) => self.alloc_slow(class),
+            Some(class) => self.alloc_slow(class, layout.size()),
             None => self.alloc_large(layout),
         }
     }
@@ -194,13 +199,13 @@ impl<M: Machine> Heap<M> {
         self.alloc_cold(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
-    /// An object of cache `id`, which this CPU's loaded magazine does not have.
+    /// An object of cache `id` for a request of `size` bytes, which this CPU's loaded magazine does not have.
     #[cold]
     #[inline(never)]
-    fn alloc_slow(&self, id: usize) -> Result<NonNull<u8>> {
+    fn alloc_slow(&self, id: usize, size: usize) -> Result<NonNull<u8>> {
         let cache = &self.caches[id];
         // The last try takes no magazine: its frames may be the ones that the object's slab needs.
-        self.or_reclaim_and(|| cache.alloc_slow(&self.supply), || cache.alloc_direct(&self.supply))
+        self.or_reclaim_and(|| cache.alloc_slow(&self.supply, size), || cache.alloc_direct(&self.supply, size))
             .inspect_err(|_| cache.count_failure())
     }
 
@@ -213,7 +218,7 @@ impl<M: Machine> Heap<M> {
     #[inline(never)]
     unsafe fn free_cold(&self, object: NonNull<u8>, layout: Layout) -> Result<()> {
         match size_class::index_for(layout.size(), layout.align()) {
-            Some(class) => self.caches[class].free_slow(&self.supply, object),
+            Some(class) => self.caches[class].free_slow(&self.supply, object, layout.size()),
             // SAFETY: as promised by the caller.
             None => unsafe { self.free_large(object, Some(layout.size())) },
         }
@@ -228,16 +233,22 @@ impl<M: Machine> Heap<M> {
     #[inline(never)]
     unsafe fn free_cold_or_report(&self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
-        unsafe { self.free_cold(object, layout) }.unwrap_or_else(M::report);
+        let freed = unsafe { self.free_cold(object, layout) };
+        if let Err(error) = freed
+            && !self.is_debugged_size(layout)
+            && !self.is_guarded(object)
+        {
+            M::report(error);
+        }
     }
 
     /// Takes an object of cache `id` back.
     #[inline(always)]
-    fn free_to(&self, id: usize, object: NonNull<u8>) -> Result<()> {
+    fn free_to(&self, id: usize, object: NonNull<u8>, size: usize) -> Result<()> {
         if Self::mine(id).push::<M>(object) {
             return Ok(());
         }
-        self.caches[id].free_slow(&self.supply, object)
+        self.caches[id].free_slow(&self.supply, object, size)
     }
 
     /// One frame to be used as `kind`, after a reclaim if need be.

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Principles:
-//! - No object carries allocator state while it is free: what the allocator knows lies beside the objects.
+//! - No object carries allocator state while it is free: what the allocator knows lies beside the objects. A cache that
+//!   is debugged has a record behind each object: see [`debug`].
 //! - The hit path has no atomic read-modify-write and does not mask interrupts: its lock is a plain word, see `gate`.
 //! - Failure is a value, an [`error::Error`] with the offending numbers; panics are for broken invariants of ours.
 //! - Everything can be accounted for: see [`account`].
@@ -36,6 +37,7 @@ pub mod bitmap;
 #[cfg(not(loom))]
 pub mod cache;
 pub mod cpu_cache;
+pub mod debug;
 pub mod depot;
 pub mod error;
 pub mod frame;
@@ -47,6 +49,8 @@ mod gate;
 pub mod geometry;
 #[cfg(not(loom))]
 pub mod growth;
+#[cfg(not(loom))]
+pub mod guarded;
 #[cfg(not(loom))]
 pub mod heap;
 pub mod histogram;

@@ -5,7 +5,9 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::bank::Bank;
+use crate::debug::Finding;
 use crate::error::{Error, Result};
+use crate::frame::PAGE_SIZE;
 
 /// The machine below the allocator.
 ///
@@ -89,5 +91,52 @@ pub unsafe trait Machine: Send + Sync + 'static {
     /// ([`crate::latency`]). What came before is done, what comes after has not begun. Without one, all take no time.
     fn timestamp() -> u64 {
         0
+    }
+
+    /// Sets `nr_pages` adjacent pages of addresses aside for good, for guarded objects. Nothing is mapped there. `None` if
+    /// there are none, now or ever.
+    fn reserve_addresses(_nr_pages: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    /// Maps the page at `addr`, one of `reserve_addresses` at which nothing is mapped; contents undefined.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]. Nobody is made to give memory back for it.
+    fn map_page_at(_addr: NonNull<u8>) -> Result<()> {
+        Err(Error::OutOfMemory { bytes: PAGE_SIZE })
+    }
+
+    /// Takes the page at `addr` back, from `map_page_at`. Returns when no CPU can reach it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Foreign`] if there is none.
+    ///
+    /// # Safety
+    ///
+    /// Nothing uses the page any more.
+    unsafe fn unmap_page_at(addr: NonNull<u8>) -> Result<()> {
+        Err(Error::Foreign { addr: addr.addr().get() })
+    }
+
+    /// Number of this CPU, for reports.
+    fn cpu_number() -> usize {
+        0
+    }
+
+    /// Writes the return addresses of those who called into this crate, innermost first, and returns how many. For
+    /// caches with [`DebugFlags::AUDIT`] only.
+    ///
+    /// [`DebugFlags::AUDIT`]: crate::debug::DebugFlags::AUDIT
+    fn backtrace(_sites: &mut [usize]) -> usize {
+        0
+    }
+
+    /// Reports what a debug check found, once. As [`Machine::report`]; a bad free comes back to its caller as an error,
+    /// too.
+    fn report_finding(finding: &Finding) {
+        Self::report(finding.error);
     }
 }

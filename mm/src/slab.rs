@@ -19,8 +19,9 @@ mod containment;
 mod lists;
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use crate::debug::object::ObjectLayout;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
@@ -127,11 +128,12 @@ impl<M: Machine> Slabs<M> {
         self.id = id;
     }
 
-    /// Sets the object size. The cache has no slabs.
-    pub(crate) fn set_geometry(&self, geometry: Geometry) {
+    /// Sets the object size, and how debugged objects lie. The cache has no slabs.
+    pub(crate) fn set_geometry(&self, geometry: Geometry, debug: Option<ObjectLayout>) {
         let mut lists = self.lists.lock();
         assert!(lists.counters.nr_slabs == 0, "cache {} has {} slabs", self.id, lists.counters.nr_slabs);
         lists.geometry = Some(geometry);
+        lists.debug = debug;
         // What an earlier cache in this place has lost stays lost.
         let SlabCounters { nr_quarantined, nr_quarantined_pages, .. } = lists.counters;
         lists.counters = SlabCounters { nr_quarantined, nr_quarantined_pages, ..SlabCounters::ZERO };
@@ -151,7 +153,7 @@ impl<M: Machine> Slabs<M> {
         let mut grown = None;
         let mut nr_visits = 1;
         loop {
-            let geometry = {
+            let (geometry, debug) = {
                 let mut lists = self.lists.lock();
                 lists.count_refill(core::mem::take(&mut nr_visits));
                 let geometry = lists.geometry.expect("a cache has an object size before it allocates");
@@ -159,14 +161,14 @@ impl<M: Machine> Slabs<M> {
                     lists.add_slab(self.home(frames), slab);
                 }
                 n += lists.take(self.home(frames), geometry, &mut objects[n..]);
-                geometry
+                (geometry, lists.debug)
             };
             frames.incidents.report();
             if n >= at_least {
                 return n;
             }
             // Not under the lock: the frames below have one of their own.
-            match self.make_slab(frames, geometry) {
+            match self.make_slab(frames, geometry, debug) {
                 Ok(slab) => grown = Some(slab),
                 Err(_) => return n,
             }
@@ -176,22 +178,22 @@ impl<M: Machine> Slabs<M> {
     /// Makes slabs until `nr_objects` objects are in slabs.
     pub(crate) fn grow(&self, frames: &Frames<M>, nr_objects: usize) -> Result<()> {
         loop {
-            let geometry = {
+            let (geometry, debug) = {
                 let lists = self.lists.lock();
                 let nr_in = lists.counters.nr_objects - lists.counters.nr_out;
                 if nr_in >= nr_objects as u64 {
                     return Ok(());
                 }
-                lists.geometry.expect("a cache has an object size before it grows")
+                (lists.geometry.expect("a cache has an object size before it grows"), lists.debug)
             };
-            let slab = self.make_slab(frames, geometry)?;
+            let slab = self.make_slab(frames, geometry, debug)?;
             self.lists.lock().add_slab(self.home(frames), slab);
             frames.incidents.report();
         }
     }
 
     /// A new slab, in no list yet. Falls back to a single page when no longer run of frames is left.
-    fn make_slab(&self, frames: &Frames<M>, geometry: Geometry) -> Result<Frame> {
+    fn make_slab(&self, frames: &Frames<M>, geometry: Geometry, debug: Option<ObjectLayout>) -> Result<Frame> {
         latency::reach::<M>(Path::Frame);
         let make = |geometry: Geometry| {
             let frame = if geometry.nr_pages == 1 {
@@ -199,6 +201,13 @@ impl<M: Machine> Slabs<M> {
             } else {
                 frames.alloc_run(RunRequest::pages(geometry.nr_pages), Kind::Slab)?.start()
             };
+            if let Some(layout) = debug {
+                let base = frames.virt(frame);
+                for index in 0..geometry.nr_objects {
+                    // SAFETY: an object of the slab that nobody sees yet.
+                    unsafe { layout.init(base.add(geometry.offset_of(index))) };
+                }
+            }
             let slab = frames.table().of(frame);
             slab.nr_out.store(0, Relaxed);
             slab.last_flush.store(0, Relaxed);
@@ -260,18 +269,19 @@ impl<M: Machine> Slabs<M> {
         self.lists.lock().locate(self.home(frames), object).map(|_| ())
     }
 
-    /// Gives the empty slabs back to the frames; returns how many pages.
-    pub(crate) fn reap(&self, frames: &Frames<M>) -> u64 {
-        self.give_back(frames, u64::MAX)
+    /// Gives the empty slabs back to the frames; returns how many pages. The objects of a debugged cache's go through
+    /// `check` before, when nobody can reach them any more.
+    pub(crate) fn reap(&self, frames: &Frames<M>, check: impl FnMut(NonNull<u8>)) -> u64 {
+        self.give_back(frames, u64::MAX, check)
     }
 
-    /// Gives back as many empty slabs as nobody needed since the last call; returns how many pages.
-    pub(crate) fn reap_idle(&self, frames: &Frames<M>) -> u64 {
+    /// As `reap`, of as many empty slabs as nobody needed since the last call.
+    pub(crate) fn reap_idle(&self, frames: &Frames<M>, check: impl FnMut(NonNull<u8>)) -> u64 {
         let nr_idle = self.lists.lock().end_interval();
-        self.give_back(frames, nr_idle)
+        self.give_back(frames, nr_idle, check)
     }
 
-    fn give_back(&self, frames: &Frames<M>, mut nr_slabs: u64) -> u64 {
+    fn give_back(&self, frames: &Frames<M>, mut nr_slabs: u64, mut check: impl FnMut(NonNull<u8>)) -> u64 {
         let mut nr_pages = 0;
         while nr_slabs > 0 {
             let mut released = Released::new();
@@ -285,11 +295,45 @@ impl<M: Machine> Slabs<M> {
                 nr_pages += u64::from(slab.nr_pages());
                 released.push(slab);
             }
+            let debugged = lists.debug.and(lists.geometry);
             drop(lists);
+            if let Some(geometry) = debugged {
+                released.for_each_object(frames, geometry, &mut check);
+            }
             released.free(frames);
             frames.incidents.report();
         }
         nr_pages
+    }
+
+    /// Calls `f` with every object, in whatever state. The caller keeps slabs from being given back meanwhile.
+    pub(crate) fn for_each_object(&self, frames: &Frames<M>, geometry: Geometry, mut f: impl FnMut(NonNull<u8>)) {
+        frames.table().for_each(|frame, descriptor| {
+            if descriptor.kind() != Kind::Slab || descriptor.run_length().is_none() {
+                return;
+            }
+            // Acquire pairs with `make_slab`.
+            if descriptor.cache.load(Acquire) == self.id {
+                let base = frames.virt(frame);
+                for index in 0..usize::from(descriptor.nr_objects.load(Relaxed)) {
+                    // SAFETY: the slab has so many objects.
+                    f(unsafe { base.add(geometry.offset_of(index)) });
+                }
+            }
+        });
+    }
+
+    /// The object that `addr` lies in or beside, in its place, if that is one of this cache's.
+    pub(crate) fn around(&self, frames: &Frames<M>, geometry: Geometry, addr: NonNull<u8>) -> Option<NonNull<u8>> {
+        let frame = frames.frame_of(addr)?;
+        let descriptor = frames.table().get(frame).filter(|descriptor| descriptor.kind() == Kind::Slab)?;
+        let slab = descriptor.head(frame);
+        let descriptor = frames.table().get(slab).filter(|slab| slab.cache.load(Acquire) == self.id)?;
+        let base = frames.virt(slab);
+        let index = (addr.addr().get() - base.addr().get()) / geometry.object_size;
+        // SAFETY: the slab has so many objects.
+        (index < usize::from(descriptor.nr_objects.load(Relaxed)))
+            .then(|| unsafe { base.add(geometry.offset_of(index)) })
     }
 
     /// What the slabs hold now.
@@ -321,6 +365,16 @@ impl Released {
         self.slabs[self.len] = Some(slab);
         self.len += 1;
         !self.is_full()
+    }
+
+    fn for_each_object<M: Machine>(&self, frames: &Frames<M>, geometry: Geometry, mut f: impl FnMut(NonNull<u8>)) {
+        for slab in self.slabs.into_iter().flatten() {
+            let base = frames.virt(slab.start());
+            for index in 0..usize::from(frames.table().of(slab.start()).nr_objects.load(Relaxed)) {
+                // SAFETY: the slab has so many objects.
+                f(unsafe { base.add(geometry.offset_of(index)) });
+            }
+        }
     }
 
     fn free<M: Machine>(self, frames: &Frames<M>) {

@@ -12,6 +12,7 @@ use crate::frame::PAGE_SIZE;
 use crate::frames::Frames;
 use crate::geometry::Geometry;
 use crate::growth::Growth;
+use crate::guarded::Guards;
 use crate::latency::Latency;
 use crate::machine::Machine;
 use crate::magazine::{Inspector, Magazine, SIZES};
@@ -26,6 +27,8 @@ pub struct Supply<M> {
     pub(crate) growth: Growth,
     pub(crate) latency: Latency,
     magazines: [Slabs<M>; SIZES.len()],
+    /// Objects on pages of their own.
+    pub guards: Guards<M>,
 }
 
 impl<M: Machine> Supply<M> {
@@ -41,6 +44,7 @@ impl<M: Machine> Supply<M> {
             growth: Growth::new(),
             latency: Latency::new(),
             magazines: [slabs(0), slabs(1), slabs(2), slabs(3), slabs(4), slabs(5)],
+            guards: Guards::new(),
         }
     }
 
@@ -97,13 +101,13 @@ impl<M: Machine> Supply<M> {
     /// Gives slabs without magazines in them back.
     pub(crate) fn reap(&self) {
         for slabs in &self.magazines {
-            slabs.reap(&self.frames);
+            slabs.reap(&self.frames, |_| {});
         }
     }
 
     /// Gives back slabs that no magazine needed since the last call; returns how many pages.
     pub(crate) fn reap_idle(&self) -> u64 {
-        self.magazines.iter().map(|slabs| slabs.reap_idle(&self.frames)).sum()
+        self.magazines.iter().map(|slabs| slabs.reap_idle(&self.frames, drop)).sum()
     }
 
     /// Size in rounds and counters of each kind of magazine.

@@ -12,6 +12,10 @@ mod bad_frees;
 mod corruption;
 #[path = "failure_cases/counters.rs"]
 mod counters;
+#[path = "failure_cases/debug_checks.rs"]
+mod debug_checks;
+#[path = "failure_cases/guarded.rs"]
+mod guarded;
 #[path = "failure_cases/interrupts.rs"]
 mod interrupts;
 #[path = "failure_cases/limits.rs"]

@@ -8,9 +8,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::TrySendError;
 
-use common::{TestHeap, take_reports};
+use common::{TestHeap, take_findings, take_reports, with_guard_pool};
 use mm::bank::MAX_CACHES;
 use mm::cache::Settings;
+use mm::debug::{DebugFlags, DebugRules};
 use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use mm::frame_table::Kind;
@@ -455,9 +456,21 @@ fn frame_lock_is_taken_at_most_once_in_sixteen_pages() {
 
 #[test]
 fn threads_as_cpus_lose_nothing_when_objects_are_freed_elsewhere() {
-    let test = TestHeap::new(if cfg!(miri) { 2048 } else { 8192 });
+    // Room for all that can be on its way at once: a thread that the host lets wait frees nothing meanwhile.
+    let test = TestHeap::new(if cfg!(miri) { 2048 } else { 40_000 });
+    pass_objects_on(&test, if cfg!(miri) { 30 } else { 20_000 });
+}
+
+#[test]
+fn threads_as_cpus_are_right_in_the_eyes_of_every_debug_check_and_of_a_walk_beside_them() {
+    let test = TestHeap::with_rules(if cfg!(miri) { 2048 } else { 40_000 }, &ALL_CHECKS);
+    pass_objects_on(&test, if cfg!(miri) { 10 } else { 4000 });
+    assert_eq!(take_findings(), []);
+}
+
+/// Four threads allocate `rounds` objects each, and each frees what the one before it allocated; a fifth checks them all.
+fn pass_objects_on(test: &TestHeap, rounds: usize) {
     let nr_cpus = 4;
-    let rounds: usize = if cfg!(miri) { 30 } else { 20_000 };
     let banks: Vec<_> = (0..nr_cpus).map(|cpu| test.bank(cpu)).collect();
     let heap = test.heap;
     let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -491,9 +504,14 @@ fn threads_as_cpus_lose_nothing_when_objects_are_freed_elsewhere() {
                 drop(next);
                 receiver.iter().for_each(free);
                 assert_eq!(take_reports(), []);
+                assert_eq!(take_findings(), []);
             });
         }
         drop(senders);
+        test.enter_cpu(nr_cpus);
+        for _ in 0..20 {
+            assert_eq!(heap.check_debugged(), 0);
+        }
     });
     // The threads have ended: their magazines can be drained from here.
     for bank in banks {
@@ -535,68 +553,105 @@ proptest! {
     /// the account adds up after every step.
     #[test]
     fn the_stack_behaves_like_a_map_of_disjoint_ranges(ops in ops()) {
-        let test = TestHeap::new(1024);
-        let mut live: BTreeMap<usize, (NonNull<u8>, Layout, usize)> = BTreeMap::new();
-        let mut frames = Vec::new();
-        for (step, op) in ops.into_iter().enumerate() {
-            match op {
-                Op::Alloc { size, shift } => {
-                    let layout = layout(size, 1 << shift);
-                    if let Ok(object) = test.heap.alloc(layout) {
-                        let start = object.addr().get();
-                        prop_assert_eq!(start % layout.align(), 0);
-                        let before = live.range(..start + size.max(1)).next_back();
-                        prop_assert!(before.is_none_or(|(&at, (_, other, _))| at + other.size().max(1) <= start));
-                        stamp(object, size, step);
-                        live.insert(start, (object, layout, step));
-                    }
-                }
-                Op::Free { which } | Op::Realloc { which, .. } if live.is_empty() => { let _ = which; }
-                Op::Free { which } => {
-                    let key = *live.keys().nth(which % live.len()).expect("in range");
-                    let (object, layout, seed) = live.remove(&key).expect("live");
-                    verify(object, layout.size(), seed);
-                    // SAFETY: removed from the model, not used any more.
-                    unsafe { test.heap.dealloc(object, layout) }.expect("ours");
-                }
-                Op::Realloc { which, size } => {
-                    let key = *live.keys().nth(which % live.len()).expect("in range");
-                    let (object, old, seed) = live[&key];
-                    if old.align() <= 16 {
-                        // SAFETY: live; the old address is not used on success.
-                        if let Ok(new) = unsafe { test.heap.realloc(object, size) } {
-                            live.remove(&key);
-                            verify(new, size.min(old.size()), seed);
-                            stamp(new, size, step);
-                            live.insert(new.addr().get(), (new, layout(size, 16), step));
-                        }
-                    }
-                }
-                Op::Frame => {
-                    if let Ok(frame) = test.heap.alloc_frame(Kind::Owned) {
-                        frames.push(frame);
-                    }
-                }
-                Op::Drain => test.heap.drain_this_cpu(),
-                Op::Reclaim => test.heap.reclaim(),
-                Op::Cpu { cpu } => test.enter_cpu(cpu),
-            }
-            test.check();
-        }
-        for (object, layout, seed) in live.into_values() {
-            verify(object, layout.size(), seed);
-            // SAFETY: not used any more.
-            unsafe { test.heap.dealloc(object, layout) }.expect("ours");
-        }
-        for frame in frames {
-            // SAFETY: not used any more.
-            unsafe { test.heap.frames().free(frame, Kind::Owned) }.expect("ours");
-        }
-        for cpu in 0..3 {
-            test.enter_cpu(cpu);
-            test.heap.drain_this_cpu();
-        }
-        test.check_empty();
-        prop_assert_eq!(take_reports(), []);
+        follow_the_model(&TestHeap::new(1024), ops)?;
     }
+
+    /// The same with every debug check on every cache, and none finds anything.
+    #[test]
+    fn the_stack_behaves_the_same_with_all_debug_checks(ops in ops()) {
+        follow_the_model(&TestHeap::with_rules(4096, &ALL_CHECKS), ops)?;
+        prop_assert_eq!(take_findings(), []);
+    }
+
+    /// And when every third visit behind the magazines gets a guarded object.
+    #[test]
+    fn the_stack_behaves_the_same_with_guarded_objects(ops in ops()) {
+        let test = TestHeap::new(1024);
+        with_guard_pool();
+        test.heap.set_guard_interval(3);
+        follow_the_model(&test, ops)?;
+        prop_assert_eq!(take_findings(), []);
+    }
+
+    /// And with each of them alone.
+    #[test]
+    fn the_stack_behaves_the_same_with_one_debug_check(ops in ops(), which in 0..3_usize) {
+        follow_the_model(&TestHeap::with_rules(4096, ONE_CHECK[which]), ops)?;
+        prop_assert_eq!(take_findings(), []);
+    }
+}
+
+static ALL_CHECKS: DebugRules = |_, _| DebugFlags::ALL;
+static POISON: DebugRules = |_, _| DebugFlags::POISON;
+static REDZONE: DebugRules = |_, _| DebugFlags::REDZONE;
+static AUDIT: DebugRules = |_, _| DebugFlags::AUDIT;
+const ONE_CHECK: [&DebugRules; 3] = [&POISON, &REDZONE, &AUDIT];
+
+fn follow_the_model(test: &TestHeap, ops: Vec<Op>) -> Result<(), TestCaseError> {
+    let mut live: BTreeMap<usize, (NonNull<u8>, Layout, usize)> = BTreeMap::new();
+    let mut frames = Vec::new();
+    for (step, op) in ops.into_iter().enumerate() {
+        match op {
+            Op::Alloc { size, shift } => {
+                let layout = layout(size, 1 << shift);
+                if let Ok(object) = test.heap.alloc(layout) {
+                    let start = object.addr().get();
+                    prop_assert_eq!(start % layout.align(), 0);
+                    let before = live.range(..start + size.max(1)).next_back();
+                    prop_assert!(before.is_none_or(|(&at, (_, other, _))| at + other.size().max(1) <= start));
+                    stamp(object, size, step);
+                    live.insert(start, (object, layout, step));
+                }
+            }
+            Op::Free { which } | Op::Realloc { which, .. } if live.is_empty() => {
+                let _ = which;
+            }
+            Op::Free { which } => {
+                let key = *live.keys().nth(which % live.len()).expect("in range");
+                let (object, layout, seed) = live.remove(&key).expect("live");
+                verify(object, layout.size(), seed);
+                // SAFETY: removed from the model, not used any more.
+                unsafe { test.heap.dealloc(object, layout) }.expect("ours");
+            }
+            Op::Realloc { which, size } => {
+                let key = *live.keys().nth(which % live.len()).expect("in range");
+                let (object, old, seed) = live[&key];
+                if old.align() <= 16 {
+                    // SAFETY: live; the old address is not used on success.
+                    if let Ok(new) = unsafe { test.heap.realloc(object, size) } {
+                        live.remove(&key);
+                        verify(new, size.min(old.size()), seed);
+                        stamp(new, size, step);
+                        live.insert(new.addr().get(), (new, layout(size, 16), step));
+                    }
+                }
+            }
+            Op::Frame => {
+                if let Ok(frame) = test.heap.alloc_frame(Kind::Owned) {
+                    frames.push(frame);
+                }
+            }
+            Op::Drain => test.heap.drain_this_cpu(),
+            Op::Reclaim => test.heap.reclaim(),
+            Op::Cpu { cpu } => test.enter_cpu(cpu),
+        }
+        test.check();
+    }
+    for (object, layout, seed) in live.into_values() {
+        verify(object, layout.size(), seed);
+        // SAFETY: not used any more.
+        unsafe { test.heap.dealloc(object, layout) }.expect("ours");
+    }
+    for frame in frames {
+        // SAFETY: not used any more.
+        unsafe { test.heap.frames().free(frame, Kind::Owned) }.expect("ours");
+    }
+    for cpu in 0..3 {
+        test.enter_cpu(cpu);
+        test.heap.drain_this_cpu();
+    }
+    prop_assert_eq!(test.heap.check_debugged(), 0);
+    test.check_empty();
+    prop_assert_eq!(take_reports(), []);
+    Ok(())
 }

@@ -1,15 +1,17 @@
 //! `fault`: crashes on purpose, to see the report.
 
-use core::ptr;
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
 
 use arch::fault as faults;
 use kernel::args::{ArgError, Args};
+use mm::frame::PAGE_SIZE;
 use smp::CpuSet;
 
 use super::{Command, Status};
 use crate::console::println;
 use crate::machine::{CALLS, Cpu, HEAP};
-use crate::{image, per_cpu};
+use crate::{debug, image, per_cpu};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -17,12 +19,14 @@ pub const COMMANDS: &[Command] = &[Command {
     usage: "<kind>",
     help: "crash on purpose, to see the report",
     details: "Kinds: panic, read, write, text, execute, stack, opcode, divide, gp, double-free, alloc, other-cpu.\n\
-              The machine ends with a failing status.",
+              The machine ends with a failing status.\n\
+              Found in debugged caches only (debug=slab): redzone, use-after-free. Found with debug=guard:N only:\n\
+              guard-overrun, guard-use-after-free.",
     run: fault,
 }];
 
 /// Name, and what it does.
-pub const KINDS: [(&str, fn()); 12] = [
+pub const KINDS: [(&str, fn()); 16] = [
     ("panic", || panic!("asked for by `fault panic`")),
     ("read", || read(0x10)),
     ("write", || write(0x10)),
@@ -33,8 +37,12 @@ pub const KINDS: [(&str, fn()); 12] = [
     ("divide", faults::divide_by_zero),
     ("gp", || read(0x0123_4567_89ab_cdef)),
     ("double-free", double_free),
-    ("alloc", || alloc::alloc::handle_alloc_error(core::alloc::Layout::new::<[u8; 64]>())),
+    ("alloc", || alloc::alloc::handle_alloc_error(Layout::new::<[u8; 64]>())),
     ("other-cpu", on_other_cpu),
+    ("redzone", write_past),
+    ("use-after-free", write_after_free),
+    ("guard-overrun", read_past_guarded),
+    ("guard-use-after-free", read_guarded_after_free),
 ];
 
 fn read(addr: usize) {
@@ -54,7 +62,12 @@ fn fault<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
         println!("fault: `{kind}` is no kind of fault; `help fault` lists them");
         return Ok(Status::Usage);
     };
+    let nr_found = debug::nr_findings();
     crash();
+    if debug::nr_findings() > nr_found {
+        println!("fault: found, and the kernel goes on");
+        return Ok(Status::Ok);
+    }
     println!("fault: the fault did not come");
     Ok(Status::Failed)
 }
@@ -74,6 +87,75 @@ fn overflow(depth: u64) -> u64 {
     overflow(depth + 1) + page[(depth % 64) as usize]
 }
 
+/// What `redzone` and `use-after-free` ask for: not quite all of what its class has.
+const SLACK: Layout = Layout::new::<[u8; 61]>();
+
+/// Writes one byte past what it asked for.
+#[inline(never)]
+fn write_past() {
+    if let Ok(object) = HEAP.alloc(SLACK) {
+        // SAFETY: not safe: the byte is not the caller's, which is the fault. It is nobody else's either.
+        unsafe {
+            object.add(SLACK.size()).write_volatile(0x77);
+            println!("free: {:?}", HEAP.dealloc(object, SLACK));
+        }
+    }
+}
+
+/// Writes to an object that it has freed, and allocates another.
+#[inline(never)]
+fn write_after_free() {
+    if let Ok(object) = HEAP.alloc(SLACK) {
+        // SAFETY: not safe: the write is the fault. Nobody allocates in between.
+        unsafe {
+            println!("free: {:?}", HEAP.dealloc(object, SLACK));
+            object.add(50).write_volatile(0x77);
+        }
+        if let Ok(next) = HEAP.alloc(SLACK) {
+            // SAFETY: not used any more.
+            unsafe { println!("another object: {}, free: {:?}", next != object, HEAP.dealloc(next, SLACK)) };
+        }
+    }
+}
+
+/// Allocates until an object is a guarded one that ends where its page ends; the others go back.
+#[inline(never)]
+fn guarded() -> Option<NonNull<u8>> {
+    const SIZE: usize = 64;
+    const MAX_TRIES: usize = 4096;
+    let mut others = alloc::vec::Vec::new();
+    others.try_reserve(MAX_TRIES).ok()?;
+    let mut found = None;
+    while found.is_none() && others.len() < MAX_TRIES {
+        let object = HEAP.malloc(SIZE).ok()?;
+        let is_right = HEAP.is_guarded(object) && (object.addr().get() + SIZE).is_multiple_of(PAGE_SIZE);
+        if is_right { found = Some(object) } else { others.push(object) }
+    }
+    for other in others {
+        // SAFETY: not used any more.
+        let freed = unsafe { HEAP.free(other) };
+        assert!(freed.is_ok(), "{other:p}: {freed:?}");
+    }
+    found
+}
+
+#[inline(never)]
+fn read_past_guarded() {
+    if let Some(object) = guarded() {
+        read(object.addr().get() + 64);
+    }
+}
+
+#[inline(never)]
+fn read_guarded_after_free() {
+    if let Some(object) = guarded() {
+        // SAFETY: not safe: it is used after, which is the fault.
+        println!("free: {:?}", unsafe { HEAP.free(object) });
+        read(object.addr().get() + 8);
+    }
+}
+
+#[inline(never)]
 fn double_free() {
     if let Ok(object) = HEAP.malloc(64) {
         // SAFETY: not safe: the second free is the fault.

@@ -7,18 +7,20 @@ use mm::bank::MAX_CACHES;
 use mm::cache::Cache;
 use mm::latency::Scope;
 
-use super::{Command, Out, Status, cache_page, latency};
+use super::{Command, Out, Status, cache_page, latency, slabs_debug};
 use crate::console::println;
 use crate::machine::{Cpu, HEAP};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "slabs",
-    usage: "[size or name] [id=N] [--json]",
+    usage: "[size or name] [id=N] [--json] | check | leaks [size or name]",
     help: "the slab caches: objects, magazines, hits",
     details: "Only caches that were ever used are listed. `hits` are operations that this CPU's magazines served\n\
               without a visit to the depot or the slabs. Fails if the objects of a cache do not add up.\n\
-              Of a single cache it shows all counters, under the names that illumos has for them.",
+              Of a single cache it shows all counters, under the names that illumos has for them.\n\
+              `check` verifies every object of the debugged caches (debug=slab on the command line); `leaks` lists\n\
+              those that are live, by who allocated them.",
     run: slabs,
 }];
 
@@ -26,7 +28,15 @@ fn slabs<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
     let id = args.number("id", 0..=MAX_CACHES as u64 - 1)?;
     let format = Format::json_if(args.flag("--json"));
     let wanted = args.word();
+    if wanted == Some("leaks") {
+        let cache = args.word();
+        args.finish(usage)?;
+        return Ok(slabs_debug::leaks(cache));
+    }
     args.finish(usage)?;
+    if wanted == Some("check") {
+        return Ok(slabs_debug::check());
+    }
     let chosen = || {
         HEAP.caches().filter(move |(this, cache)| {
             let is_wanted = wanted

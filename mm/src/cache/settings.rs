@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 
 use crate::cpu_cache::RACK;
+use crate::debug::object::ObjectLayout;
 use crate::error::{Error, Result};
 use crate::frame::PAGE_SIZE;
 use crate::geometry::Geometry;
@@ -51,6 +52,10 @@ impl Settings {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) settings: Settings,
+    /// Bytes of an object, with what makes it a multiple of its alignment.
+    pub(super) object_size: usize,
+    /// How objects lie in their places, in a debugged cache.
+    pub(super) debug: Option<ObjectLayout>,
     pub(super) geometry: Geometry,
     /// Magazines in a CPU's rack.
     pub(super) rack: usize,
@@ -69,6 +74,8 @@ impl Plan {
         let depot = DEPOT_BYTES / magazine_bytes;
         Self {
             settings,
+            object_size: geometry.object_size,
+            debug: None,
             geometry,
             rack: if rack < RACK { rack } else { RACK },
             depot_limit: if depot < 4 {

@@ -41,7 +41,7 @@ unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
             Some(class) => size_class::size(class),
             None => layout.size().div_ceil(PAGE_SIZE) * PAGE_SIZE,
         };
-        if self.keeps_place(usable, new_layout) {
+        if self.keeps_place(usable, new_layout) && !self.is_debugged_size(layout) {
             return object;
         }
         let Ok(new) = Heap::alloc(self, new_layout) else { return ptr::null_mut() };

@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::Heap;
+use crate::cache::UNKNOWN_SIZE;
 use crate::error::{Error, Result};
 use crate::frame::PAGE_SIZE;
 use crate::frame_table::Kind;
@@ -38,7 +39,8 @@ impl<M: Machine> Heap<M> {
     /// Nobody uses the memory any more.
     pub unsafe fn free(&self, object: NonNull<u8>) -> Result<()> {
         match self.cache_of(object)? {
-            Some(id) => self.free_to(usize::from(id), object),
+            Some(id) => self.free_to(usize::from(id), object, UNKNOWN_SIZE),
+            None if self.is_guarded(object) => self.free_guarded(object),
             // SAFETY: as promised by the caller.
             None => unsafe { self.free_large(object, None) },
         }
@@ -51,7 +53,8 @@ impl<M: Machine> Heap<M> {
     /// [`Error::Foreign`] or [`Error::DoubleFree`].
     pub fn usable_size(&self, object: NonNull<u8>) -> Result<usize> {
         match self.cache_of(object)? {
-            Some(id) => Ok(self.caches[usize::from(id)].object_size()),
+            Some(id) => self.caches[usize::from(id)].usable_size(&self.supply, object),
+            None if self.is_guarded(object) => self.guarded_size(object),
             None => Ok(self.large_pages(object)? * PAGE_SIZE),
         }
     }
@@ -84,7 +87,8 @@ impl<M: Machine> Heap<M> {
         let usable = self.usable_size(object)?;
         let align = MALLOC_ALIGN;
         let layout = Layout::from_size_align(size, align).map_err(|_| Error::OutOfMemory { bytes: size })?;
-        if self.keeps_place(usable, layout) && self.cache_of(object)?.is_none_or(|id| usize::from(id) < NR_CLASSES) {
+        let may_stay = |id: u16| usize::from(id) < NR_CLASSES && !self.caches[usize::from(id)].is_debugged();
+        if self.keeps_place(usable, layout) && self.cache_of(object)?.is_none_or(may_stay) && !self.is_guarded(object) {
             return Ok(object);
         }
         let new = self.alloc(layout)?;

@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use super::Heap;
 use super::reclaim::Exclusive;
 use crate::bank::MAX_CACHES;
-use crate::cache::{Cache, Settings};
+use crate::cache::{Cache, Settings, UNKNOWN_SIZE};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::size_class::NR_CLASSES;
@@ -67,7 +67,7 @@ impl<M: Machine> Heap<M> {
     }
 
     fn open_cache(&self, _: &Option<Exclusive<'_>>, id: usize, settings: Settings) -> Result<CacheHandle> {
-        self.caches[id].open(settings, settings.size)?;
+        self.caches[id].open(settings, settings.size, self.debug_rules.flags_for(&settings))?;
         Ok(CacheHandle { id: id as u16 })
     }
 
@@ -81,7 +81,7 @@ impl<M: Machine> Heap<M> {
         let id = usize::from(cache.id);
         match Self::mine(id).pop::<M>() {
             Some(object) => Ok(object),
-            None => self.alloc_slow(id),
+            None => self.alloc_slow(id, UNKNOWN_SIZE),
         }
     }
 
@@ -96,7 +96,7 @@ impl<M: Machine> Heap<M> {
     /// Nobody uses the object any more.
     #[inline]
     pub unsafe fn cache_free(&self, cache: &CacheHandle, object: NonNull<u8>) -> Result<()> {
-        self.free_to(usize::from(cache.id), object)
+        self.free_to(usize::from(cache.id), object, UNKNOWN_SIZE)
     }
 
     /// Fills `objects` with objects of `cache`: a copy from this CPU's magazine, and another for each that it takes.
@@ -111,7 +111,7 @@ impl<M: Machine> Heap<M> {
             n += Self::mine(id).try_hold::<M>().map_or(0, |held| held.pop_many(&mut objects[n..]));
             let Some(place) = objects.get_mut(n) else { break };
             // One by the long way brings a further magazine.
-            match self.alloc_slow(id) {
+            match self.alloc_slow(id, UNKNOWN_SIZE) {
                 Ok(object) => *place = object,
                 Err(error) => {
                     // SAFETY: just allocated, and nobody has seen them.
@@ -141,7 +141,7 @@ impl<M: Machine> Heap<M> {
             rest = &rest[Self::mine(id).try_hold::<M>().map_or(0, |held| held.push_many(rest))..];
             let Some((&object, tail)) = rest.split_first() else { break };
             // One by the long way brings room.
-            result = result.and(self.caches[id].free_slow(&self.supply, object));
+            result = result.and(self.caches[id].free_slow(&self.supply, object, UNKNOWN_SIZE));
             rest = tail;
         }
         result
@@ -181,11 +181,12 @@ impl<M: Machine> Heap<M> {
         }
         if let Some(exclusive) = &exclusive {
             self.reclaim_alone(exclusive);
+            cache.settle(&self.supply);
         }
         // Objects that are out keep slabs; so does a magazine that an interrupt found busy. A cache that goes leaves none.
         let slabs = cache.slab_counters();
-        if slabs.nr_slabs > 0 || slabs.nr_quarantined_out > 0 {
-            let nr_objects = slabs.nr_out + slabs.nr_quarantined_out;
+        if slabs.nr_slabs > 0 || slabs.nr_quarantined_out > 0 || cache.nr_guarded() > 0 {
+            let nr_objects = slabs.nr_out + slabs.nr_quarantined_out + cache.nr_guarded();
             return Err((handle, Error::Busy { nr_objects: nr_objects as usize }));
         }
         cache.close();

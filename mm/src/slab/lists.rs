@@ -8,10 +8,11 @@
 //! sealed when the lock is released, and its seal is checked before a word of it is used: see [`super::containment`].
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::containment::{Home, Place};
 use super::{NO_CACHE, SlabCounters};
+use crate::debug::object::ObjectLayout;
 use crate::error::{Error, Metadata, Result};
 use crate::frame::{Frame, FrameRange};
 use crate::frame_table::{Descriptor, FrameTable, NIL};
@@ -31,6 +32,8 @@ pub(super) const MAX_REPAIRS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Lists {
     pub(super) geometry: Option<Geometry>,
+    /// How objects of a debugged cache lie in their places.
+    pub(super) debug: Option<ObjectLayout>,
     /// First slab of each list, by frame number.
     heads: [u32; NR_LISTS],
     /// The least number of empty slabs since the interval began: what nobody needed in it.
@@ -54,12 +57,13 @@ fn list_of_slab(descriptor: &Descriptor) -> Option<usize> {
 impl Lists {
     /// No slabs, of objects as `geometry` says, if it is known yet.
     pub(super) const fn new(geometry: Option<Geometry>) -> Self {
-        Self { geometry, heads: [NIL; NR_LISTS], least_empty: 0, counters: SlabCounters::ZERO }
+        Self { geometry, debug: None, heads: [NIL; NR_LISTS], least_empty: 0, counters: SlabCounters::ZERO }
     }
 
-    /// Enough empty slabs to give one back: keeping a few saves making them anew at the edge.
+    /// Enough empty slabs to give one back: keeping a few saves making them anew at the edge. A debugged cache's are
+    /// checked before they go, in a reclaim.
     pub(super) fn has_empty_to_spare(&self) -> bool {
-        self.counters.nr_empty > 1 + self.counters.nr_slabs / 8
+        self.debug.is_none() && self.counters.nr_empty > 1 + self.counters.nr_slabs / 8
     }
 
     /// Ends the interval that began with the last call; returns how many empty slabs nobody needed in it.
@@ -85,7 +89,8 @@ impl Lists {
             self.contain(home, self.heads[EMPTY]);
         }
         let descriptor = home.table().of(slab);
-        descriptor.cache.store(home.id, Relaxed);
+        // Release: a walk over debugged objects that sees the owner sees their records.
+        descriptor.cache.store(home.id, Release);
         self.link(home.table(), slab, EMPTY);
         self.counters.nr_created += 1;
         self.count(descriptor);
@@ -164,7 +169,7 @@ impl Lists {
                     return false;
                 }
                 // SAFETY: the index is below the slab's number of objects, so the object lies inside its pages.
-                objects[n] = unsafe { base.add(index * geometry.object_size) };
+                objects[n] = unsafe { base.add(geometry.offset_of(index)) };
                 n += 1;
                 true
             });

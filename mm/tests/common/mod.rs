@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
 use mm::bank::Bank;
+use mm::debug::{DebugFlags, DebugRules, Finding};
 use mm::error::{Error, Result};
 use mm::frame::PAGE_SIZE;
 use mm::heap::Heap;
@@ -21,6 +22,11 @@ thread_local! {
     static IRQ_DEPTH: Cell<usize> = const { Cell::new(0) };
     static CLOCK: Cell<u64> = const { Cell::new(0) };
     static INTERRUPT: Cell<Option<fn()>> = const { Cell::new(None) };
+    static FINDINGS: RefCell<Vec<Finding>> = const { RefCell::new(Vec::new()) };
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    /// What a walk of the stack finds: the tests say where they are.
+    static GUARD_POOL: RefCell<Option<GuardPool>> = const { RefCell::new(None) };
+    static SITES: Cell<[usize; 2]> = const { Cell::new([0; 2]) };
 }
 
 /// The test machine.
@@ -79,6 +85,36 @@ unsafe impl Machine for Host {
         CLOCK.set(CLOCK.get() + 1);
         CLOCK.get()
     }
+
+    fn reserve_addresses(nr_pages: usize) -> Option<NonNull<u8>> {
+        GUARD_POOL.with_borrow_mut(|pool| pool.as_mut().map(|pool| pool.reserve(nr_pages)))
+    }
+
+    fn map_page_at(addr: NonNull<u8>) -> Result<()> {
+        GUARD_POOL.with_borrow_mut(|pool| pool.as_mut().expect("a pool").set_mapped(addr, true));
+        Ok(())
+    }
+
+    unsafe fn unmap_page_at(addr: NonNull<u8>) -> Result<()> {
+        assert_eq!(IRQ_DEPTH.get(), 0, "other CPUs asked with interrupts off");
+        GUARD_POOL.with_borrow_mut(|pool| pool.as_mut().expect("a pool").set_mapped(addr, false));
+        Ok(())
+    }
+
+    fn cpu_number() -> usize {
+        CPU.get()
+    }
+
+    fn backtrace(sites: &mut [usize]) -> usize {
+        let here = SITES.get();
+        sites[..2].copy_from_slice(&here);
+        2
+    }
+
+    fn report_finding(finding: &Finding) {
+        assert_eq!(IRQ_DEPTH.get(), 0, "a finding with a lock held");
+        FINDINGS.with_borrow_mut(|findings| findings.push(*finding));
+    }
 }
 
 /// An interrupt, at the edges of each stretch with interrupts off: where one that waited would come. Not in another.
@@ -115,6 +151,62 @@ pub(crate) fn take_reports() -> Vec<Error> {
     REPORTS.take()
 }
 
+/// Pages of which the test knows which would be mapped.
+pub(crate) struct GuardPool {
+    pages: Option<(NonNull<u8>, Layout)>,
+    mapped: std::collections::BTreeSet<usize>,
+}
+
+impl GuardPool {
+    fn reserve(&mut self, nr_pages: usize) -> NonNull<u8> {
+        let layout = Layout::from_size_align(nr_pages * PAGE_SIZE, PAGE_SIZE).expect("a sane size");
+        // SAFETY: the layout has a size.
+        let pages = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("the host has memory");
+        assert!(self.pages.replace((pages, layout)).is_none(), "one pool is enough");
+        pages
+    }
+
+    fn set_mapped(&mut self, addr: NonNull<u8>, is_mapped: bool) {
+        let addr = addr.addr().get();
+        assert_eq!(addr % PAGE_SIZE, 0);
+        let changed = if is_mapped { self.mapped.insert(addr) } else { self.mapped.remove(&addr) };
+        assert!(changed, "{addr:#x} is mapped: {}", !is_mapped);
+    }
+}
+
+impl Drop for GuardPool {
+    fn drop(&mut self) {
+        if let Some((pages, layout)) = self.pages {
+            // SAFETY: allocated in `reserve` with this layout.
+            unsafe { dealloc(pages.as_ptr(), layout) };
+        }
+    }
+}
+
+/// From here on this thread's machine can map pages one by one.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn with_guard_pool() {
+    GUARD_POOL.set(Some(GuardPool { pages: None, mapped: std::collections::BTreeSet::new() }));
+}
+
+/// Whether the page that `addr` of the guard pool lies in is mapped.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn is_guard_page_mapped(addr: usize) -> bool {
+    GUARD_POOL.with_borrow(|pool| pool.as_ref().expect("a pool").mapped.contains(&(addr & !(PAGE_SIZE - 1))))
+}
+
+/// What debug checks found on this thread since the last call.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn take_findings() -> Vec<Finding> {
+    FINDINGS.take()
+}
+
+/// From here on this is where the thread allocates and frees.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn at_site(site: usize) {
+    SITES.set([site, site + 0x1000]);
+}
+
 /// A heap over `nr_pages` of memory, with this thread as CPU 0. Its memory is given back when it is dropped.
 pub(crate) struct TestHeap {
     pub(crate) heap: &'static Heap<Host>,
@@ -126,6 +218,12 @@ pub(crate) struct TestHeap {
 
 impl TestHeap {
     pub(crate) fn new(nr_pages: usize) -> Self {
+        static NONE: DebugRules = |_, _| DebugFlags::NONE;
+        Self::with_rules(nr_pages, &NONE)
+    }
+
+    /// With debug checks.
+    pub(crate) fn with_rules(nr_pages: usize, rules: &'static DebugRules) -> Self {
         let layout = Layout::from_size_align(nr_pages * PAGE_SIZE, 1 << 16).expect("a sane size");
         // SAFETY: the layout has a size.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("the host has memory");
@@ -139,6 +237,7 @@ impl TestHeap {
         this.enter_cpu(0);
         // SAFETY: the block is ours, mapped where it says, and this is the first use.
         unsafe { heap.frames().init(&map, &[], memory.as_ptr().expose_provenance()) }.expect("room for the metadata");
+        heap.set_debug_rules(rules);
         heap.init();
         this
     }
@@ -154,6 +253,7 @@ impl TestHeap {
             self.heap.add_cpu(banks.len(), unsafe { bank.as_ref() });
             banks.push(bank);
         }
+        CPU.set(cpu);
         // SAFETY: the bank lives as long as the test heap, which the thread's use of the heap does not outlive.
         BANK.set(Some(unsafe { banks[cpu].as_ref() }));
     }
@@ -215,6 +315,7 @@ impl Drop for TestHeap {
         DRAIN.set(None);
         PARKED.set(None);
         INTERRUPT.set(None);
+        GUARD_POOL.set(None);
         // SAFETY: made in `new` by Box; the tests' uses of it end before the test heap's.
         drop(unsafe { Box::from_raw(self.owner) });
         for bank in self.banks.borrow().iter() {

@@ -7,6 +7,7 @@
 mod accounting;
 mod boot;
 mod console;
+mod debug;
 mod fault;
 mod image;
 mod oracle;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         stress::tests(),
         oracle::tests(),
         fault::tests(),
+        debug::tests(),
         image::tests(),
     ];
     let wanted = |test: &Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));

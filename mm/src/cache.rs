@@ -242,7 +242,9 @@ impl<M: Machine> Cache<M> {
                 && let Some(full) = held.take_previous()
             {
                 latency::reach::<M>(Path::Depot);
-                let traded = self.depot.trade_full(full, plan.depot_limit, supply);
+                // SAFETY: this CPU's until it is traded; it has just been looked at.
+                let nr_rounds = unsafe { full.as_ref() }.nr_rounds;
+                let traded = self.depot.trade_full(full, nr_rounds, plan.depot_limit, supply);
                 supply.frames.incidents.report();
                 match traded {
                     Trade::Empty(empty) => {

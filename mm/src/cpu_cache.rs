@@ -202,13 +202,25 @@ impl Held<'_> {
 
     /// The top round of the loaded magazine.
     pub(crate) fn pop(&self) -> Option<NonNull<u8>> {
-        let mut object = [NonNull::dangling()];
-        (self.pop_many(&mut object) == 1).then_some(object[0])
+        let len = self.len().checked_sub(1)?;
+        // SAFETY: the top round, in the array of the loaded magazine, which this CPU owns.
+        let object = unsafe { self.rounds().add(len).read() };
+        self.cache.gate.set_len(len);
+        self.cache.gate.count(1);
+        Some(object)
     }
 
     /// Puts `object` on the loaded magazine; false if it is full.
     pub(crate) fn push(&self, object: NonNull<u8>) -> bool {
-        self.push_many(&[object]) == 1
+        let len = self.len();
+        let has_room = len < self.capacity();
+        if has_room {
+            // SAFETY: room for one more behind the rounds, in the array of the loaded magazine, which this CPU owns.
+            unsafe { self.rounds().add(len).write(object) };
+            self.cache.gate.set_len(len + 1);
+            self.cache.gate.count(1);
+        }
+        has_room
     }
 
     /// Takes rounds of the loaded magazine, up to the length of `objects`; how many.
@@ -278,6 +290,7 @@ impl Held<'_> {
         magazine.map_or(0, |magazine| unsafe { magazine.as_ref() }.nr_rounds)
     }
 
+    /// Counts the rounds behind the loaded magazine anew, when some were dropped.
     fn count_behind(&self) {
         let mut n = Self::rounds_in(self.previous());
         for place in &self.cache.rack[..self.cache.nr_full.load(Relaxed) as usize] {
@@ -286,20 +299,26 @@ impl Held<'_> {
         self.cache.nr_behind.store(n, Relaxed);
     }
 
+    /// Counts rounds that came to the magazines behind the loaded one, or left them.
+    fn add_behind(&self, change: u32) {
+        self.cache.nr_behind.store(self.cache.nr_behind.load(Relaxed).wrapping_add(change), Relaxed);
+    }
+
     /// loaded becomes previous, `magazine` becomes loaded; returns what was previous.
     fn rotate(&self, magazine: NonNull<Magazine>) -> Option<NonNull<Magazine>> {
+        let nr_rounds = self.len() as u32;
         let was_loaded = self.unload();
-        let was_previous = self.cache.previous.swap_plain(was_loaded);
+        let was_previous = NonNull::new(self.cache.previous.swap_plain(was_loaded));
+        self.add_behind(nr_rounds.wrapping_sub(Self::rounds_in(was_previous)));
         self.load(magazine);
-        self.count_behind();
-        NonNull::new(was_previous)
+        was_previous
     }
 
     /// With the loaded magazine empty: brings a magazine with rounds to its place, from this CPU's own.
     pub(crate) fn reload_full(&self) -> bool {
-        if Self::rounds_in(self.previous()) > 0 {
-            let magazine = self.previous().expect("has rounds");
+        if let Some(magazine) = self.previous().filter(|&magazine| Self::rounds_in(Some(magazine)) > 0) {
             self.cache.previous.store(ptr::null_mut(), Relaxed);
+            self.add_behind(Self::rounds_in(Some(magazine)).wrapping_neg());
             self.rotate(magazine);
         } else {
             let nr_full = self.cache.nr_full.load(Relaxed);
@@ -309,6 +328,7 @@ impl Held<'_> {
             let place = &self.cache.rack[nr_full as usize - 1];
             let full = NonNull::new(place.load(Relaxed)).expect("places below nr_full are taken");
             self.cache.nr_full.store(nr_full - 1, Relaxed);
+            self.add_behind(Self::rounds_in(Some(full)).wrapping_neg());
             let empty = self.rotate(full);
             place.store(empty.map_or(ptr::null_mut(), NonNull::as_ptr), Relaxed);
         }
@@ -353,7 +373,7 @@ impl Held<'_> {
             let vacant = self.cache.rack[nr_full].swap_plain(full.as_ptr());
             assert!(vacant.is_null(), "rack place {nr_full} holds {vacant:p}");
             self.cache.nr_full.store(nr_full as u32 + 1, Relaxed);
-            self.count_behind();
+            self.add_behind(Self::rounds_in(Some(full)));
         }
     }
 
@@ -370,16 +390,18 @@ impl Held<'_> {
     /// Takes the previous magazine, which the caller wants to trade in the depot.
     pub(crate) fn take_previous(&self) -> Option<NonNull<Magazine>> {
         let magazine = NonNull::new(self.cache.previous.swap_plain(ptr::null_mut()));
-        self.draw(-i64::from(Self::rounds_in(magazine)));
-        self.count_behind();
+        let nr_rounds = Self::rounds_in(magazine);
+        self.draw(-i64::from(nr_rounds));
+        self.add_behind(nr_rounds.wrapping_neg());
         magazine
     }
 
     /// Puts back what `take_previous` took.
     pub(crate) fn put_previous(&self, magazine: NonNull<Magazine>) {
-        self.draw(i64::from(Self::rounds_in(Some(magazine))));
+        let nr_rounds = Self::rounds_in(Some(magazine));
+        self.draw(i64::from(nr_rounds));
         self.cache.previous.store(magazine.as_ptr(), Relaxed);
-        self.count_behind();
+        self.add_behind(nr_rounds);
     }
 
     /// loaded becomes previous (whose place is vacant), `magazine` becomes loaded.

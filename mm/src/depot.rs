@@ -3,7 +3,8 @@
 //! What lies here over a whole interval without being needed is idle, and the rest is the depot's working set (Bonwick
 //! and Adams, section 3.3): a stack's least length tells them apart.
 //!
-//! Invariants: a magazine in `full` has at least one round, one in `empty` has none; both belong to nobody else.
+//! Invariants: a full magazine here is full to its capacity, an empty one has no round; both belong to nobody else. What
+//! their headers say is looked at when they leave, with the lock open: they lie in memory that others can overwrite.
 //! Called by: [`crate::cache`] when a CPU's own magazines do not help. Lock order: 1 (depot), interrupts off;
 //! an exchange is a few pointer moves.
 
@@ -13,76 +14,52 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::error::Metadata;
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::magazine::{Inspector, Magazine};
+use crate::magazine::{Magazine, Notes};
 use crate::magazine_size::MagazineSize;
 use crate::size_class::MIN_CLASS_SIZE;
 
-#[derive(Debug)]
+/// Magazines that a depot holds at most, full and empty ones together: an exchange leaves their number as it is.
+pub(crate) const MAX_MAGAZINES: usize = 64;
+
+/// One stack or the other.
+#[derive(Clone, Copy, Debug, Default)]
 struct Stack {
-    top: Option<NonNull<Magazine>>,
     len: u32,
     /// The least length since the interval began: what nobody needed in it.
     least: u32,
 }
 
 impl Stack {
-    const fn new() -> Self {
-        Self { top: None, len: 0, least: 0 }
-    }
-
-    fn push(&mut self, mut magazine: NonNull<Magazine>) {
-        // SAFETY: the caller hands the magazine over; it is the depot's from here.
-        unsafe { magazine.as_mut().next = self.top };
-        self.top = Some(magazine);
-        self.len += 1;
-    }
-
-    /// The top magazine, if it holds; if not, all that is left is dropped.
-    fn pop(&mut self, inspector: &impl Inspector, is_full: bool) -> Popped {
-        let magazine = match self.top {
-            None if self.len == 0 => return Popped::Nothing,
-            Some(magazine) if self.len > 0 && inspector.holds(magazine, Some(is_full)) => magazine,
-            top => {
-                inspector.note(Metadata::Depot, top.map_or(0, |magazine| magazine.addr().get()));
-                let nr_dropped = self.len;
-                *self = Self::new();
-                return Popped::Damage(nr_dropped);
-            }
-        };
-        // SAFETY: magazines in the stack are the depot's, under its lock, and this one is a magazine as ever.
-        self.top = unsafe { magazine.as_ref() }.next;
-        self.len -= 1;
-        self.least = self.least.min(self.len);
-        Popped::Magazine(magazine)
-    }
-
     /// Ends the interval; returns how many magazines nobody needed in it.
     fn end_interval(&mut self) -> u32 {
         core::mem::replace(&mut self.least, self.len)
     }
 }
 
-enum Popped {
-    Magazine(NonNull<Magazine>),
-    Nothing,
-    /// So many magazines were dropped.
-    Damage(u32),
+/// A magazine in the depot, and its rounds: not to be believed from the magazine's own header before that is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    magazine: NonNull<Magazine>,
+    nr_rounds: u32,
 }
 
 #[derive(Debug)]
 struct Lists {
+    /// Full magazines from the front, empty ones from the back. Not linked through the magazines: nobody would notice a
+    /// wild write there.
+    places: [Option<Stored>; MAX_MAGAZINES],
     full: Stack,
     empty: Stack,
-    /// Rounds in `full`.
+    /// Rounds in the full ones.
     nr_rounds: u64,
     /// Times a CPU came here.
     nr_visits: u64,
-    /// Magazines dropped, and rounds in them, because one was overwritten.
-    nr_dropped: u64,
-    nr_dropped_rounds: u64,
     /// Full magazines given to CPUs, and taken from them.
     nr_given: u64,
     nr_taken: u64,
+    /// Magazines dropped, and rounds in them, because one was overwritten.
+    nr_dropped: u64,
+    nr_dropped_rounds: u64,
     /// What magazines of this cache hold, decided by these visits.
     size: MagazineSize,
 }
@@ -90,8 +67,9 @@ struct Lists {
 impl Lists {
     const fn new(size: MagazineSize) -> Self {
         Self {
-            full: Stack::new(),
-            empty: Stack::new(),
+            places: [None; MAX_MAGAZINES],
+            full: Stack { len: 0, least: 0 },
+            empty: Stack { len: 0, least: 0 },
             nr_rounds: 0,
             nr_visits: 0,
             nr_given: 0,
@@ -102,31 +80,37 @@ impl Lists {
         }
     }
 
-    fn pop_full(&mut self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
-        match self.full.pop(inspector, true) {
-            Popped::Magazine(magazine) => {
-                // SAFETY: the magazine came from the stack, under the lock.
-                self.nr_rounds -= u64::from(unsafe { magazine.as_ref() }.nr_rounds);
-                Some(magazine)
-            }
-            Popped::Nothing => None,
-            Popped::Damage(nr_dropped) => {
-                self.nr_dropped += u64::from(nr_dropped);
-                self.nr_dropped_rounds += core::mem::take(&mut self.nr_rounds);
-                None
-            }
-        }
+    fn has_room(&self) -> bool {
+        ((self.full.len + self.empty.len) as usize) < MAX_MAGAZINES
     }
 
-    fn pop_empty(&mut self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
-        match self.empty.pop(inspector, false) {
-            Popped::Magazine(magazine) => Some(magazine),
-            Popped::Nothing => None,
-            Popped::Damage(nr_dropped) => {
-                self.nr_dropped += u64::from(nr_dropped);
-                None
-            }
-        }
+    /// Stores a full magazine, for which there is room.
+    fn push_full(&mut self, magazine: NonNull<Magazine>, nr_rounds: u32) {
+        self.places[self.full.len as usize % MAX_MAGAZINES] = Some(Stored { magazine, nr_rounds });
+        self.full.len += 1;
+        self.nr_rounds += u64::from(nr_rounds);
+    }
+
+    /// Stores an empty magazine, for which there is room.
+    fn push_empty(&mut self, magazine: NonNull<Magazine>) {
+        self.empty.len += 1;
+        self.places[(MAX_MAGAZINES - self.empty.len as usize) % MAX_MAGAZINES] =
+            Some(Stored { magazine, nr_rounds: 0 });
+    }
+
+    fn pop_full(&mut self) -> Option<Stored> {
+        self.full.len = self.full.len.checked_sub(1)?;
+        self.full.least = self.full.least.min(self.full.len);
+        let stored = self.places[self.full.len as usize % MAX_MAGAZINES]?;
+        self.nr_rounds -= u64::from(stored.nr_rounds);
+        Some(stored)
+    }
+
+    fn pop_empty(&mut self) -> Option<Stored> {
+        let len = self.empty.len;
+        self.empty.len = len.checked_sub(1)?;
+        self.empty.least = self.empty.least.min(self.empty.len);
+        self.places[(MAX_MAGAZINES - len as usize) % MAX_MAGAZINES]
     }
 }
 
@@ -220,7 +204,7 @@ impl<M: Machine> Depot<M> {
         let mut lists = self.lists.lock();
         assert!(lists.full.len == 0 && lists.empty.len == 0, "magazines of another cache are left in a depot");
         lists.size = MagazineSize::new(object_size);
-        self.publish(&lists);
+        self.rounds.store(lists.size.rounds() as u32, Ordering::Relaxed);
     }
 
     /// Rounds that a new magazine is made with. A smaller one has been outgrown.
@@ -231,18 +215,19 @@ impl<M: Machine> Depot<M> {
     /// Counts a visit, and lets the magazines grow if too many found the lock held.
     fn count_visit(&self, lists: &mut Lists) {
         lists.nr_visits += 1;
-        lists.size.after_visit(lists.nr_visits, self.lists.nr_contended());
+        if lists.size.after_visit(lists.nr_visits, self.lists.nr_contended()) {
+            self.rounds.store(lists.size.rounds() as u32, Ordering::Relaxed);
+        }
     }
 
     /// A reap came by: what idles shrinks.
     pub(crate) fn after_reap(&self) {
         let mut lists = self.lists.lock();
         lists.size.after_reap(self.lists.nr_contended());
-        self.publish(&lists);
+        self.rounds.store(lists.size.rounds() as u32, Ordering::Relaxed);
     }
 
     fn publish(&self, lists: &Lists) {
-        self.rounds.store(lists.size.rounds() as u32, Ordering::Relaxed);
         self.nr_full.store(lists.full.len, Ordering::Relaxed);
         self.nr_empty.store(lists.empty.len, Ordering::Relaxed);
     }
@@ -251,50 +236,85 @@ impl<M: Machine> Depot<M> {
     pub(crate) fn trade_empty(
         &self,
         empty: Option<NonNull<Magazine>>,
-        inspector: &impl Inspector,
+        notes: &impl Notes,
     ) -> Result<NonNull<Magazine>, Option<NonNull<Magazine>>> {
-        if self.nr_full.load(Ordering::Relaxed) == 0 {
-            return Err(empty);
+        let mut to_give = empty;
+        while self.nr_full.load(Ordering::Relaxed) > 0 {
+            let stored = {
+                let mut lists = self.lists.lock();
+                self.count_visit(&mut lists);
+                let stored = lists.pop_full();
+                if stored.is_some() {
+                    lists.nr_given += 1;
+                    if let Some(empty) = to_give.take() {
+                        lists.push_empty(empty);
+                    }
+                }
+                self.publish(&lists);
+                stored
+            };
+            let Some(stored) = stored else { break };
+            if self.is_sound(stored, true, notes) {
+                return Ok(stored.magazine);
+            }
         }
-        let mut lists = self.lists.lock();
-        self.count_visit(&mut lists);
-        let Some(full) = lists.pop_full(inspector) else {
-            self.publish(&lists);
-            return Err(empty);
-        };
-        lists.nr_given += 1;
-        if let Some(empty) = empty {
-            lists.empty.push(empty);
-        }
-        self.publish(&lists);
-        Ok(full)
+        Err(to_give)
     }
 
-    /// An empty magazine for a full one. At most `limit` full ones are kept.
-    pub(crate) fn trade_full(&self, full: NonNull<Magazine>, limit: u32, inspector: &impl Inspector) -> Trade {
+    /// An empty magazine for a full one of `nr_rounds`. At most `limit` full ones are kept.
+    pub(crate) fn trade_full(&self, full: NonNull<Magazine>, nr_rounds: u32, limit: u32, notes: &impl Notes) -> Trade {
         if self.nr_full.load(Ordering::Relaxed) >= limit {
             return Trade::Refused(full);
         }
-        let mut lists = self.lists.lock();
-        self.count_visit(&mut lists);
-        if lists.full.len >= limit {
-            return Trade::Refused(full);
+        let stored = {
+            let mut lists = self.lists.lock();
+            self.count_visit(&mut lists);
+            let empty = lists.pop_empty();
+            if lists.full.len >= limit || !lists.has_room() {
+                if let Some(empty) = empty {
+                    lists.push_empty(empty.magazine);
+                }
+                return Trade::Refused(full);
+            }
+            lists.push_full(full, nr_rounds);
+            lists.nr_taken += 1;
+            self.publish(&lists);
+            empty
+        };
+        match stored {
+            Some(empty) if self.is_sound(empty, false, notes) => Trade::Empty(empty.magazine),
+            _ => Trade::Stored,
         }
-        // SAFETY: the caller hands the magazine over.
-        lists.nr_rounds += u64::from(unsafe { full.as_ref() }.nr_rounds);
-        lists.full.push(full);
-        lists.nr_taken += 1;
-        let empty = lists.pop_empty(inspector);
-        self.publish(&lists);
-        empty.map_or(Trade::Stored, Trade::Empty)
+    }
+
+    /// Whether a magazine that was stored here is what it was then. If not, it is dropped. No lock is held.
+    fn is_sound(&self, stored: Stored, is_full: bool, notes: &impl Notes) -> bool {
+        let Stored { magazine, nr_rounds } = stored;
+        // SAFETY: the magazine was handed over to the depot, and taken out of it by the caller.
+        let is_sound = unsafe {
+            Magazine::holds(magazine, Some(is_full)) && (!is_full || magazine.as_ref().nr_rounds == nr_rounds)
+        };
+        if !is_sound {
+            notes.note(Metadata::Depot, magazine.addr().get());
+            self.count_dropped(1, nr_rounds);
+        }
+        is_sound
     }
 
     /// Takes any magazine out, full ones first: for a reap.
-    pub(crate) fn take_any(&self, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
-        let mut lists = self.lists.lock();
-        let magazine = lists.pop_full(inspector).or_else(|| lists.pop_empty(inspector));
-        self.publish(&lists);
-        magazine
+    pub(crate) fn take_any(&self, notes: &impl Notes) -> Option<NonNull<Magazine>> {
+        loop {
+            let mut lists = self.lists.lock();
+            let full = lists.pop_full();
+            let is_full = full.is_some();
+            let stored = full.or_else(|| lists.pop_empty());
+            self.publish(&lists);
+            drop(lists);
+            let stored = stored?;
+            if self.is_sound(stored, is_full, notes) {
+                return Some(stored.magazine);
+            }
+        }
     }
 
     /// Ends the interval that began with the last call; returns how many full and how many empty magazines nobody needed
@@ -305,19 +325,25 @@ impl<M: Machine> Depot<M> {
     }
 
     /// Takes one of the magazines that `idle` still counts, if it is there.
-    pub(crate) fn take_idle(&self, idle: &mut Idle, inspector: &impl Inspector) -> Option<NonNull<Magazine>> {
-        let mut lists = self.lists.lock();
-        let magazine = if idle.nr_full > 0 {
-            idle.nr_full -= 1;
-            lists.pop_full(inspector)
-        } else if idle.nr_empty > 0 {
-            idle.nr_empty -= 1;
-            lists.pop_empty(inspector)
-        } else {
-            None
-        };
-        self.publish(&lists);
-        magazine
+    pub(crate) fn take_idle(&self, idle: &mut Idle, notes: &impl Notes) -> Option<NonNull<Magazine>> {
+        loop {
+            let is_full = idle.nr_full > 0;
+            let mut lists = self.lists.lock();
+            let stored = if is_full {
+                idle.nr_full -= 1;
+                lists.pop_full()
+            } else {
+                idle.nr_empty = idle.nr_empty.checked_sub(1)?;
+                lists.pop_empty()
+            };
+            self.publish(&lists);
+            drop(lists);
+            if let Some(stored) = stored
+                && self.is_sound(stored, is_full, notes)
+            {
+                return Some(stored.magazine);
+            }
+        }
     }
 
     /// Counts magazines that a CPU has given up, and the rounds in them.

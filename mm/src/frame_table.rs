@@ -19,7 +19,7 @@ mod seal;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::frame::{Frame, PAGE_SIZE};
+use crate::frame::{Frame, FrameRange, PAGE_SIZE};
 
 /// Objects in a slab at most: bits of the out-map in a descriptor.
 pub const MAX_OBJECTS: usize = 256;
@@ -243,6 +243,17 @@ impl FrameTable {
         }
         // Release pairs with the load in `is_ready`: who sees the bit sees the zeroes.
         self.ready_word(page).fetch_or(1 << (page % 64), Ordering::Release);
+    }
+
+    /// As `make_ready`, for all of `range`.
+    pub(crate) fn make_range_ready(&self, range: FrameRange) {
+        let last = range.end_number() as u32 - 1;
+        let mut number = range.start().number();
+        while number <= last {
+            self.make_ready(Frame::new(number));
+            // The first that the next page of the table describes.
+            number = (number / DESCRIPTORS_PER_PAGE as u32 + 1) * DESCRIPTORS_PER_PAGE as u32;
+        }
     }
 
     /// Calls `f` with each frame whose descriptor is known.

@@ -18,6 +18,9 @@ use crate::machine::Machine;
 use crate::memory_map::{self, CarveRequest, Region};
 use crate::page_magazine::PageMagazine;
 
+/// Single frames that are moved under one hold of the bitmap's lock, at most: what bounds the time with interrupts off.
+const MAX_SINGLES: usize = 16;
+
 /// All frames of the machine.
 #[derive(Debug)]
 pub struct Frames<M> {
@@ -193,14 +196,20 @@ impl<M: Machine> Frames<M> {
 
     /// Takes single frames from the bitmap, as many as there are, and marks them `Cached`.
     fn take_batch(&self, batch: &mut [Frame]) -> usize {
-        self.with_bitmap(|bitmap| {
-            let n = bitmap.take_batch(batch);
-            for &frame in &batch[..n] {
-                self.table.make_ready(frame);
-                self.table.of(frame).set_head(Kind::Cached, 1);
+        let mut nr_taken = 0;
+        for part in batch.chunks_mut(MAX_SINGLES) {
+            let n = self.with_bitmap(|bitmap| {
+                let n = bitmap.take_batch(part);
+                part[..n].iter().for_each(|&frame| self.table.make_ready(frame));
+                n
+            });
+            part[..n].iter().for_each(|&frame| self.table.of(frame).set_head(Kind::Cached, 1));
+            nr_taken += n;
+            if n < part.len() {
+                break;
             }
-            n
-        })
+        }
+        nr_taken
     }
 
     /// Takes one frame full of zeroes.
@@ -256,17 +265,20 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Puts frames into the bitmap, under one lock. A bad one is the error, and the others are put all the same: they
-    /// have left the magazine.
+    /// Puts frames into the bitmap. A bad one is the error, and the others are put all the same: they have left the
+    /// magazine.
     fn put_batch(&self, batch: &[Frame]) -> Result<()> {
-        self.with_bitmap(|bitmap| {
-            for &frame in batch {
-                self.table.of(frame).set_head(Kind::Free, 0);
-            }
-            bitmap
-                .put_batch(batch)
-                .or_else(|_| batch.iter().map(|&frame| bitmap.put_one(frame)).fold(Ok(()), Result::and))
-        })
+        let mut result = Ok(());
+        for part in batch.chunks(MAX_SINGLES) {
+            part.iter().for_each(|&frame| self.table.of(frame).set_head(Kind::Free, 0));
+            let put = self.with_bitmap(|bitmap| {
+                bitmap
+                    .put_batch(part)
+                    .or_else(|_| part.iter().map(|&frame| bitmap.put_one(frame)).fold(Ok(()), Result::and))
+            });
+            result = result.and(put);
+        }
+        result
     }
 
     /// Takes a run of adjacent frames, contents undefined, to be used as `kind`.
@@ -277,15 +289,13 @@ impl<M: Machine> Frames<M> {
     pub fn alloc_run(&self, request: RunRequest, kind: Kind) -> Result<FrameRange> {
         let range = self.with_bitmap(|bitmap| {
             let range = bitmap.take_run(request)?;
-            for (offset, frame) in range.iter().enumerate() {
-                self.table.make_ready(frame);
-                if offset > 0 {
-                    self.table.of(frame).set_tail(kind, offset as u32);
-                }
-            }
-            self.table.of(range.start()).set_head(kind, range.nr_pages());
+            self.table.make_range_ready(range);
             Ok(range)
         })?;
+        for (offset, frame) in range.iter().enumerate().skip(1) {
+            self.table.of(frame).set_tail(kind, offset as u32);
+        }
+        self.table.of(range.start()).set_head(kind, range.nr_pages());
         self.by_kind[kind as usize].fetch_add(i64::from(range.nr_pages()), Ordering::Relaxed);
         Ok(range)
     }
@@ -317,12 +327,11 @@ impl<M: Machine> Frames<M> {
             return unsafe { self.free(range.start(), kind) };
         }
         self.check_run(range.start(), range.nr_pages(), kind)?;
-        self.with_bitmap(|bitmap| {
-            for frame in range.iter() {
-                self.table.of(frame).set_head(Kind::Free, 0);
-            }
-            bitmap.put_run(range)
-        })?;
+        // Ours until the bitmap has it back.
+        for frame in range.iter() {
+            self.table.of(frame).set_head(Kind::Free, 0);
+        }
+        self.with_bitmap(|bitmap| bitmap.put_run(range))?;
         self.by_kind[kind as usize].fetch_sub(i64::from(range.nr_pages()), Ordering::Relaxed);
         Ok(())
     }

@@ -5,7 +5,7 @@
 //!
 //! A magazine is owned by one CPU, or lies in a depot under its lock; while it is loaded in a CPU, the number of
 //! rounds is kept there ([`crate::cpu_cache`]) and `nr_rounds` here is stale. A magazine that is not loaded is full or
-//! empty, by which a wild write to its header is found out: see [`crate::supply`].
+//! empty, and its capacity is sealed, by which a wild write to its header is found out: see [`Magazine::holds`].
 
 use core::ptr::NonNull;
 
@@ -21,8 +21,8 @@ pub const SIZES: [usize; 6] = [2, 6, 14, 30, 62, MAX_ROUNDS];
 #[derive(Debug)]
 #[repr(C)]
 pub struct Magazine {
-    /// Next in a depot list.
-    pub(crate) next: Option<NonNull<Magazine>>,
+    /// The capacity and the magazine's address, mixed.
+    seal: u64,
     /// Rounds in it, from the bottom of the array; stale while loaded.
     pub(crate) nr_rounds: u32,
     /// Rounds that fit.
@@ -43,8 +43,35 @@ impl Magazine {
     pub(crate) unsafe fn create(place: NonNull<u8>, capacity: usize) -> NonNull<Self> {
         let magazine = place.cast::<Self>();
         // SAFETY: aligned and large enough by this function's contract.
-        unsafe { magazine.write(Self { next: None, nr_rounds: 0, capacity: capacity as u32 }) };
+        unsafe { magazine.write(Self { seal: seal_of(magazine, capacity), nr_rounds: 0, capacity: capacity as u32 }) };
         magazine
+    }
+
+    /// Whether the header may be believed, of a magazine that no CPU has loaded. Full or empty, if `is_full` says which.
+    ///
+    /// # Safety
+    ///
+    /// `this` was made by [`Magazine::create`] and is the caller's; its memory may have been overwritten since.
+    #[inline]
+    pub(crate) unsafe fn holds(this: NonNull<Self>, is_full: Option<bool>) -> bool {
+        // SAFETY: a magazine of the caller's; integers, whatever was written there.
+        let &Self { seal, nr_rounds, capacity } = unsafe { this.as_ref() };
+        let is_right = match is_full {
+            Some(true) => nr_rounds == capacity,
+            Some(false) => nr_rounds == 0,
+            None => nr_rounds == capacity || nr_rounds == 0,
+        };
+        is_right && seal == seal_of(this, capacity as usize)
+    }
+
+    /// Breaks the seal: the memory is no magazine any more.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Magazine::holds`].
+    pub(crate) unsafe fn unseal(mut this: NonNull<Self>) {
+        // SAFETY: a magazine of the caller's.
+        unsafe { this.as_mut().seal = 0 };
     }
 
     /// Where its rounds begin.
@@ -58,13 +85,14 @@ impl Magazine {
     }
 }
 
-/// Tells magazines from memory that was overwritten, for those who hold some. Implemented by [`crate::supply`].
-pub(crate) trait Inspector {
-    /// Whether `magazine`, which no CPU has loaded, may be used: before a word of it is. Full or empty, if `is_full` says
-    /// which. Locks may be held.
-    fn holds(&self, magazine: NonNull<Magazine>, is_full: Option<bool>) -> bool;
+/// An odd factor mixes the address into all upper bits; no seal is 0.
+fn seal_of(magazine: NonNull<Magazine>, capacity: usize) -> u64 {
+    (magazine.addr().get() as u64 ^ (capacity as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
 
-    /// Keeps in mind to report what was found damaged at `addr`. Locks may be held.
+/// Keeps in mind to report what was found damaged. Implemented by [`crate::supply`].
+pub(crate) trait Notes {
+    /// Damage of that kind at `addr`. Locks may be held.
     fn note(&self, what: Metadata, addr: usize);
 }
 

@@ -18,7 +18,7 @@ use crate::depot::{Depot, Trade};
 use crate::error::{Error, Metadata, Result};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::magazine::{Inspector, Magazine};
+use crate::magazine::{Magazine, Notes};
 use crate::sync::mutant;
 
 /// The mutant switch is one static: models run one after the other.
@@ -29,10 +29,7 @@ struct Model;
 /// Nothing is overwritten in the models.
 struct Trusting;
 
-impl Inspector for Trusting {
-    fn holds(&self, _magazine: NonNull<Magazine>, _is_full: Option<bool>) -> bool {
-        true
-    }
+impl Notes for Trusting {
     fn note(&self, what: Metadata, addr: usize) {
         panic!("{what} at {addr:#x}");
     }
@@ -104,13 +101,14 @@ fn a_lock_that_is_opened_without_release_is_caught() {
     assert!(text.contains("Causality violation"), "the model fails for another reason: {text}");
 }
 
-/// A magazine of two rounds, one of them in it: full enough for a depot.
+/// A full magazine of two rounds, both the same.
 fn new_magazine(round: usize) -> NonNull<Magazine> {
     // SAFETY: the layout has a size; the magazine is made in memory of its own size.
     unsafe {
         let mut magazine = Magazine::create(NonNull::new(alloc(layout())).expect("the host has memory"), 2);
-        magazine.as_mut().nr_rounds = 1;
-        Magazine::rounds(magazine).write(NonNull::new(core::ptr::without_provenance_mut(round)).expect("not null"));
+        magazine.as_mut().nr_rounds = 2;
+        let round = NonNull::new(core::ptr::without_provenance_mut(round)).expect("not null");
+        Magazine::rounds(magazine).cast().write([round; 2]);
         magazine
     }
 }
@@ -119,7 +117,7 @@ fn layout() -> Layout {
     Layout::from_size_align(Magazine::bytes(2), 16).expect("a valid layout")
 }
 
-/// Takes the only round out, and gives the memory back.
+/// Takes the rounds out, and gives the memory back.
 fn consume(magazine: NonNull<Magazine>) -> usize {
     // SAFETY: the caller owns the magazine, made by `new_magazine`.
     unsafe {
@@ -135,7 +133,7 @@ fn a_depot_hands_each_magazine_to_one_cpu() {
     model(|| {
         let depot: &'static Depot<Model> = Box::leak(Box::new(Depot::new()));
         let give = move |round: usize| {
-            move || match depot.trade_full(new_magazine(round), 8, &Trusting) {
+            move || match depot.trade_full(new_magazine(round), 2, 8, &Trusting) {
                 Trade::Stored => 0,
                 Trade::Empty(other) => panic!("an empty magazine {other:p} from nowhere"),
                 Trade::Refused(other) => consume(other),

@@ -38,6 +38,11 @@ use lists::Lists;
 /// Owner of a slab that is on its way back to the frames.
 const NO_CACHE: u16 = u16::MAX;
 
+/// What is done under one hold of the lock, at most: objects that leave, and runs of up to [`lists::MAX_RUN`] objects of
+/// one slab that come back. Interrupts are off that long: some 500 instructions.
+const MAX_TAKEN: usize = 24;
+const MAX_STEPS: usize = 1;
+
 /// The slabs of one cache. See the module.
 #[derive(Debug)]
 pub struct Slabs<M> {
@@ -153,6 +158,7 @@ impl<M: Machine> Slabs<M> {
         let mut grown = None;
         let mut nr_visits = 1;
         loop {
+            let is_dry;
             let (geometry, debug) = {
                 let mut lists = self.lists.lock();
                 lists.count_refill(core::mem::take(&mut nr_visits));
@@ -160,12 +166,17 @@ impl<M: Machine> Slabs<M> {
                 if let Some(slab) = grown.take() {
                     lists.add_slab(self.home(frames), slab);
                 }
-                n += lists.take(self.home(frames), geometry, &mut objects[n..]);
+                let wanted = objects.len().min(n + MAX_TAKEN);
+                n += lists.take(self.home(frames), geometry, &mut objects[n..wanted]);
+                is_dry = n < wanted;
                 (geometry, lists.debug)
             };
             frames.incidents.report();
-            if n >= at_least {
+            if n == objects.len() || is_dry && n >= at_least {
                 return n;
+            }
+            if !is_dry {
+                continue;
             }
             // Not under the lock: the frames below have one of their own.
             match self.make_slab(frames, geometry, debug) {
@@ -229,20 +240,20 @@ impl<M: Machine> Slabs<M> {
         while !rest.is_empty() {
             let mut released = Released::new();
             let mut error = None;
+            let mut nr_steps = 0;
             let mut lists = self.lists.lock();
             lists.count_flush(core::mem::take(&mut nr_visits));
-            while let [object, tail @ ..] = rest {
-                rest = tail;
-                match lists.put(home, *object) {
-                    Ok(true) if lists.has_empty_to_spare() => {
-                        if let Some(slab) = lists.detach_empty(home)
-                            && !released.push(slab)
-                        {
-                            break;
+            while !rest.is_empty() && nr_steps < MAX_STEPS && !released.is_full() {
+                nr_steps += 1;
+                match lists.put_run(home, rest) {
+                    Ok(put) => {
+                        rest = &rest[put.nr_objects..];
+                        if put.is_empty && lists.has_empty_to_spare() {
+                            released.extend(lists.detach_empty(home));
                         }
                     }
-                    Ok(_) => {}
                     Err(bad) => {
+                        rest = &rest[1..];
                         error = Some(bad);
                         break;
                     }
@@ -293,7 +304,7 @@ impl<M: Machine> Slabs<M> {
                 };
                 nr_slabs -= 1;
                 nr_pages += u64::from(slab.nr_pages());
-                released.push(slab);
+                released.extend(Some(slab));
             }
             let debugged = lists.debug.and(lists.geometry);
             drop(lists);
@@ -360,11 +371,12 @@ impl Released {
         self.len == Self::CAPACITY
     }
 
-    /// Adds a slab; false if there is no room for another.
-    fn push(&mut self, slab: FrameRange) -> bool {
-        self.slabs[self.len] = Some(slab);
-        self.len += 1;
-        !self.is_full()
+    /// Adds a slab, for which there is room.
+    fn extend(&mut self, slab: Option<FrameRange>) {
+        if slab.is_some() {
+            self.slabs[self.len] = slab;
+            self.len += 1;
+        }
     }
 
     fn for_each_object<M: Machine>(&self, frames: &Frames<M>, geometry: Geometry, mut f: impl FnMut(NonNull<u8>)) {

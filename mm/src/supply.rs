@@ -15,7 +15,7 @@ use crate::growth::Growth;
 use crate::guarded::Guards;
 use crate::latency::Latency;
 use crate::machine::Machine;
-use crate::magazine::{Inspector, Magazine, SIZES};
+use crate::magazine::{Magazine, Notes, SIZES};
 use crate::slab::{SlabCounters, Slabs};
 
 /// Frames and magazines for the caches above.
@@ -65,6 +65,8 @@ impl<M: Machine> Supply<M> {
     ///
     /// It came from [`Supply::magazine`], and nobody else has it.
     pub(crate) unsafe fn free_magazine(&self, magazine: NonNull<Magazine>) {
+        // SAFETY: the caller owns it.
+        unsafe { Magazine::unseal(magazine) };
         match self.capacity_of(magazine) {
             Some(capacity) => self.slabs_for(capacity).free_batch(&self.frames, &[magazine.cast()], M::report),
             None => M::report(Error::Corrupt { what: Metadata::Magazine, addr: magazine.addr().get() }),
@@ -116,23 +118,7 @@ impl<M: Machine> Supply<M> {
     }
 }
 
-impl<M: Machine> Inspector for Supply<M> {
-    /// The address is that of a live magazine, its size is that of its slab's magazines, and it is full or empty, as all
-    /// are that no CPU has loaded.
-    fn holds(&self, magazine: NonNull<Magazine>, is_full: Option<bool>) -> bool {
-        self.capacity_of(magazine).is_some_and(|capacity| {
-            // SAFETY: a live magazine of ours begins there, so its header can be read; nobody else has it loaded.
-            let &Magazine { nr_rounds, capacity: stated, .. } = unsafe { magazine.as_ref() };
-            let (nr_rounds, stated) = (nr_rounds as usize, stated as usize);
-            let is_right = match is_full {
-                Some(true) => nr_rounds == capacity,
-                Some(false) => nr_rounds == 0,
-                None => nr_rounds == capacity || nr_rounds == 0,
-            };
-            is_right && stated == capacity
-        })
-    }
-
+impl<M: Machine> Notes for Supply<M> {
     fn note(&self, what: Metadata, addr: usize) {
         self.frames.incidents.note(Error::Corrupt { what, addr });
     }

@@ -1,7 +1,7 @@
 //! Looks at a CPU's magazines before they are used: one whose header was overwritten is dropped, and never followed.
 //!
-//! The magazines behind the loaded one are full or empty, and their rounds are counted in the bank; so a wild write to
-//! a count shows in the sum, and one to a size when the magazine's turn comes.
+//! The magazines behind the loaded one are full or empty, and their size is sealed: a wild write shows when the magazine's
+//! turn comes.
 //!
 //! Called by: [`crate::cache`] at the head of every way past the loaded magazine, never on the hit path.
 
@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Held, RACK};
 use crate::error::Metadata;
-use crate::magazine::{Inspector, Magazine};
+use crate::magazine::{Magazine, Notes};
 
 /// Magazines that were dropped, and the rounds in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,29 +21,27 @@ pub(crate) struct Dropped {
 
 impl Held<'_> {
     /// Looks at what the next exchange will use.
-    pub(crate) fn vet(&self, inspector: &impl Inspector) -> Option<Dropped> {
+    #[inline]
+    pub(crate) fn vet(&self, notes: &impl Notes) -> Option<Dropped> {
         let nr_full = self.cache.nr_full.load(Relaxed) as usize;
         let place = |i: usize| self.cache.rack.get(i).and_then(|place| NonNull::new(place.load(Relaxed)));
         // Below nr_full places are taken, so a vacant one is damage too.
-        let full_holds =
-            nr_full == 0 || place(nr_full - 1).is_some_and(|magazine| inspector.holds(magazine, Some(true)));
-        let is_sound = nr_full <= RACK
-            && self.sum_behind() == self.cache.nr_behind.load(Relaxed)
-            && self.previous().is_none_or(|magazine| inspector.holds(magazine, None))
-            && full_holds
-            && place(nr_full).is_none_or(|magazine| inspector.holds(magazine, Some(false)));
-        if is_sound { None } else { self.vet_all(inspector) }
+        let full_holds = nr_full == 0 || place(nr_full - 1).is_some_and(|magazine| holds(magazine, Some(true)));
+        let is_sound = full_holds
+            && self.previous().is_none_or(|magazine| holds(magazine, None))
+            && place(nr_full).is_none_or(|magazine| holds(magazine, Some(false)));
+        if is_sound { None } else { self.vet_all(notes) }
     }
 
     /// Looks at all magazines but the loaded one, and drops those that do not hold.
     #[cold]
     #[inline(never)]
-    pub(crate) fn vet_all(&self, inspector: &impl Inspector) -> Option<Dropped> {
+    pub(crate) fn vet_all(&self, notes: &impl Notes) -> Option<Dropped> {
         let nr_rounds = self.cache.nr_behind.load(Relaxed);
         let nr_full = (self.cache.nr_full.load(Relaxed) as usize).min(RACK);
         let mut nr_magazines = 0;
-        if let Some(magazine) = self.previous().filter(|&magazine| !inspector.holds(magazine, None)) {
-            inspector.note(Metadata::Magazine, magazine.addr().get());
+        if let Some(magazine) = self.previous().filter(|&magazine| !holds(magazine, None)) {
+            notes.note(Metadata::Magazine, magazine.addr().get());
             self.cache.previous.store(ptr::null_mut(), Relaxed);
             nr_magazines += 1;
         }
@@ -52,12 +50,12 @@ impl Held<'_> {
         let mut nr_kept_full = 0;
         for (i, place) in self.cache.rack.iter().enumerate() {
             let Some(magazine) = NonNull::new(place.load(Relaxed)) else { continue };
-            if inspector.holds(magazine, Some(i < nr_full)) {
+            if holds(magazine, Some(i < nr_full)) {
                 kept[nr_kept] = Some(magazine);
                 nr_kept += 1;
                 nr_kept_full += u32::from(i < nr_full);
             } else {
-                inspector.note(Metadata::Magazine, magazine.addr().get());
+                notes.note(Metadata::Magazine, magazine.addr().get());
                 nr_magazines += 1;
             }
         }
@@ -71,11 +69,10 @@ impl Held<'_> {
         self.draw(-i64::from(nr_rounds));
         (nr_magazines > 0 || nr_rounds > 0).then_some(Dropped { nr_magazines, nr_rounds })
     }
+}
 
-    /// Rounds behind the loaded magazine, by the magazines' headers.
-    fn sum_behind(&self) -> u32 {
-        let nr_full = (self.cache.nr_full.load(Relaxed) as usize).min(RACK);
-        let in_rack = self.cache.rack[..nr_full].iter().map(|place| Self::rounds_in(NonNull::new(place.load(Relaxed))));
-        in_rack.fold(Self::rounds_in(self.previous()), u32::wrapping_add)
-    }
+/// Whether `magazine`, one of this CPU's that is not loaded, may be believed.
+fn holds(magazine: NonNull<Magazine>, is_full: Option<bool>) -> bool {
+    // SAFETY: what this CPU's places name was given to it as a magazine.
+    unsafe { Magazine::holds(magazine, is_full) }
 }

@@ -59,7 +59,7 @@ impl Descriptor {
 
     /// The sum over everything but the identity word.
     fn rest_of_sum(&self, frame: Frame) -> u64 {
-        let links = u64::from(self.next.load(Relaxed)) | u64::from(self.prev.load(Relaxed)) << 32;
+        let links = self.links();
         let counts = u64::from(self.nr_out.load(Relaxed)) | u64::from(self.nr_objects.load(Relaxed)) << 16;
         let mut sum = u64::from(frame.number()).wrapping_mul(FACTORS[7]);
         sum = sum.wrapping_add(links.wrapping_mul(FACTORS[1])).wrapping_add(counts.wrapping_mul(FACTORS[2]));
@@ -76,6 +76,20 @@ impl Descriptor {
     /// Seals what the descriptor of the slab at `frame` says now. The caller holds the cache's slab lock.
     pub(crate) fn seal(&self, frame: Frame) {
         self.seal.store(self.sum(frame), Relaxed);
+    }
+
+    /// Sets the neighbours, and the seal by what they change in the sum. The descriptor is sealed.
+    #[inline]
+    pub(crate) fn set_links(&self, next: u32, prev: u32) {
+        let before = self.links();
+        self.next.store(next, Relaxed);
+        self.prev.store(prev, Relaxed);
+        let more = self.links().wrapping_sub(before).wrapping_mul(FACTORS[1]);
+        self.seal.store(self.seal.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    fn links(&self) -> u64 {
+        u64::from(self.next.load(Relaxed)) | u64::from(self.prev.load(Relaxed)) << 32
     }
 
     /// Breaks the seal: what begins at `frame` is no slab any more.

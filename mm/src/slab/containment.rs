@@ -84,6 +84,7 @@ impl Lists {
     }
 
     /// As `locate`, and damage is an [`Error::Corrupt`].
+    #[inline]
     fn find<M: Machine>(&self, home: Home<'_, M>, object: NonNull<u8>) -> Result<Place> {
         let addr = object.addr().get();
         let foreign = Error::Foreign { addr };

@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use super::containment::{Home, Place};
 use super::{NO_CACHE, SlabCounters};
 use crate::debug::object::ObjectLayout;
-use crate::error::{Error, Metadata, Result};
+use crate::error::Result;
 use crate::frame::{Frame, FrameRange};
 use crate::frame_table::{Descriptor, FrameTable, NIL};
 use crate::geometry::Geometry;
@@ -29,6 +29,16 @@ const NR_LISTS: usize = 1 + NR_PARTIAL;
 /// who goes on writing.
 pub(super) const MAX_REPAIRS: usize = 8;
 
+/// Objects that are put back at once, at most: what bounds the time under the lock.
+pub(super) const MAX_RUN: usize = 8;
+
+/// What [`Lists::put_run`] did.
+pub(super) struct Put {
+    pub(super) nr_objects: usize,
+    /// No object of their slab is out any more.
+    pub(super) is_empty: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Lists {
     pub(super) geometry: Option<Geometry>,
@@ -38,6 +48,8 @@ pub(super) struct Lists {
     heads: [u32; NR_LISTS],
     /// The least number of empty slabs since the interval began: what nobody needed in it.
     least_empty: u64,
+    /// The slab that this refill has taken from last.
+    last_refilled_from: u32,
     pub(super) counters: SlabCounters,
 }
 
@@ -57,7 +69,14 @@ fn list_of_slab(descriptor: &Descriptor) -> Option<usize> {
 impl Lists {
     /// No slabs, of objects as `geometry` says, if it is known yet.
     pub(super) const fn new(geometry: Option<Geometry>) -> Self {
-        Self { geometry, debug: None, heads: [NIL; NR_LISTS], least_empty: 0, counters: SlabCounters::ZERO }
+        Self {
+            geometry,
+            debug: None,
+            heads: [NIL; NR_LISTS],
+            least_empty: 0,
+            last_refilled_from: NIL,
+            counters: SlabCounters::ZERO,
+        }
     }
 
     /// Enough empty slabs to give one back: keeping a few saves making them anew at the edge. A debugged cache's are
@@ -73,6 +92,9 @@ impl Lists {
 
     /// Objects that are taken from here on belong to a new refill, or to the same if `nr_refills` is 0.
     pub(super) fn count_refill(&mut self, nr_refills: u64) {
+        if nr_refills > 0 {
+            self.last_refilled_from = NIL;
+        }
         self.counters.nr_refills += nr_refills;
         self.counters.nr_visits += nr_refills;
     }
@@ -91,6 +113,7 @@ impl Lists {
         let descriptor = home.table().of(slab);
         // Release: a walk over debugged objects that sees the owner sees their records.
         descriptor.cache.store(home.id, Release);
+        descriptor.seal(slab);
         self.link(home.table(), slab, EMPTY);
         self.counters.nr_created += 1;
         self.count(descriptor);
@@ -162,72 +185,91 @@ impl Lists {
                 nr_repairs += 1;
                 continue;
             }
-            let base = home.frames.virt(slab);
-            let last = n + nr_taken;
-            let taken = take_from(descriptor, |index| {
-                if n == last {
-                    return false;
-                }
-                // SAFETY: the index is below the slab's number of objects, so the object lies inside its pages.
-                objects[n] = unsafe { base.add(geometry.offset_of(index)) };
-                n += 1;
-                true
-            });
+            let taken = take_from(descriptor, home.frames.virt(slab), geometry, &mut objects[n..n + nr_taken]);
+            n += usize::from(taken);
+            descriptor.nr_out.store(nr_out + taken, Relaxed);
+            descriptor.seal(slab);
             if to != Some(from) {
                 self.unlink(table, slab, from);
                 self.counters.nr_empty -= u64::from(from == EMPTY);
                 self.least_empty = self.least_empty.min(self.counters.nr_empty);
             }
-            descriptor.nr_out.store(nr_out + taken, Relaxed);
             self.counters.nr_out += u64::from(taken);
             self.counters.nr_taken += u64::from(taken);
-            self.counters.nr_refill_slabs += 1;
-            match to {
-                Some(to) if to != from => self.link(table, slab, to),
-                _ => descriptor.seal(slab),
+            self.counters.nr_refill_slabs += u64::from(self.last_refilled_from != slab.number());
+            self.last_refilled_from = slab.number();
+            if let Some(to) = to
+                && to != from
+            {
+                self.link(table, slab, to);
             }
         }
         n
     }
 
-    /// Puts one object back; true if no object of its slab is out any more.
-    pub(super) fn put<M: Machine>(&mut self, home: Home<'_, M>, object: NonNull<u8>) -> Result<bool> {
+    /// Puts back the first of `objects`, and those behind it that lie in the same slab, up to `MAX_RUN`; at least one.
+    pub(super) fn put_run<M: Machine>(&mut self, home: Home<'_, M>, objects: &[NonNull<u8>]) -> Result<Put> {
         let table = home.table();
-        for _ in 0..MAX_REPAIRS {
-            let (slab, index) = match self.locate(home, object)? {
-                Place::Slab(slab, index) => (slab, index),
-                Place::Quarantined(slab, index) => {
-                    clear_bit(table.of(slab), index);
-                    self.counters.nr_quarantined_out = self.counters.nr_quarantined_out.saturating_sub(1);
-                    return Ok(false);
-                }
-            };
-            let descriptor = table.of(slab);
-            let (nr_out, nr_objects) = (descriptor.nr_out.load(Relaxed), descriptor.nr_objects.load(Relaxed));
-            let (from, to) = (list_of(nr_out, nr_objects), list_of(nr_out - 1, nr_objects));
-            if from != to {
-                let from_holds = from.is_none_or(|from| self.neighbours_hold(home, slab, from));
-                if !from_holds || to.is_some_and(|to| !self.head_holds(home, to)) {
-                    self.contain(home, slab.number());
-                    continue;
-                }
+        let (slab, index) = match self.locate(home, objects[0])? {
+            Place::Slab(slab, index) => (slab, index),
+            Place::Quarantined(slab, index) => {
+                clear_bit(table.of(slab), index);
+                self.counters.nr_quarantined_out = self.counters.nr_quarantined_out.saturating_sub(1);
+                return Ok(Put { nr_objects: 1, is_empty: false });
+            }
+        };
+        let descriptor = table.of(slab);
+        clear_bit(descriptor, index);
+        let nr_more = self.clear_more(home, slab, &objects[1..objects.len().min(MAX_RUN)]);
+        let nr_put = 1 + nr_more as u16;
+        let (nr_out, nr_objects) = (descriptor.nr_out.load(Relaxed), descriptor.nr_objects.load(Relaxed));
+        let nr_left = nr_out.wrapping_sub(nr_put);
+        descriptor.nr_out.store(nr_left, Relaxed);
+        // Sound again from here, whatever list it is in: it would be found to be ours, and sorted in.
+        descriptor.seal(slab);
+        self.counters.nr_out -= u64::from(nr_put);
+        self.counters.nr_put += u64::from(nr_put);
+        self.count_flushed(descriptor);
+        let (from, to) = (list_of(nr_out, nr_objects), list_of(nr_left, nr_objects));
+        if from != to {
+            let from_holds = from.is_none_or(|from| self.neighbours_hold(home, slab, from));
+            if from_holds && to.is_none_or(|to| self.head_holds(home, to)) {
                 if let Some(from) = from {
                     self.unlink(table, slab, from);
                 }
+                if let Some(to) = to {
+                    self.link(table, slab, to);
+                }
+                self.counters.nr_empty += u64::from(nr_left == 0);
+            } else {
+                self.contain(home, slab.number());
             }
-            clear_bit(descriptor, index);
-            descriptor.nr_out.store(nr_out - 1, Relaxed);
-            self.counters.nr_out -= 1;
-            self.counters.nr_put += 1;
-            self.count_flushed(descriptor);
-            match to {
-                Some(to) if from != Some(to) => self.link(table, slab, to),
-                _ => descriptor.seal(slab),
-            }
-            self.counters.nr_empty += u64::from(nr_out == 1);
-            return Ok(nr_out == 1);
         }
-        Err(Error::Corrupt { what: Metadata::SlabList, addr: object.addr().get() })
+        Ok(Put { nr_objects: usize::from(nr_put), is_empty: nr_left == 0 })
+    }
+
+    /// Marks those first `objects` as back that lie in `slab` and are out; returns how many.
+    #[inline]
+    fn clear_more<M: Machine>(&self, home: Home<'_, M>, slab: Frame, objects: &[NonNull<u8>]) -> usize {
+        let Some(geometry) = self.geometry else { return 0 };
+        let descriptor = home.table().of(slab);
+        let base = home.frames.virt(slab).addr().get();
+        let nr_objects = usize::from(descriptor.nr_objects.load(Relaxed));
+        let nr_bytes = geometry.offset_of(nr_objects);
+        let mut nr_cleared = 0;
+        for object in objects {
+            let offset = object.addr().get().wrapping_sub(base);
+            // Behind the last object nothing is ours, and the quotient is exact only so far.
+            let Some(index) = geometry.index_of(offset).filter(|_| offset < nr_bytes) else { break };
+            let (word, bit) = (&descriptor.out[index / 64 % descriptor.out.len()], 1_u64 << (index % 64));
+            let out = word.load(Relaxed);
+            if out & bit == 0 {
+                break;
+            }
+            word.store(out & !bit, Relaxed);
+            nr_cleared += 1;
+        }
+        nr_cleared
     }
 
     /// Counts the slab, unless it has been counted in this flush.
@@ -262,37 +304,32 @@ impl Lists {
         next_holds && prev_holds
     }
 
-    /// Puts `slab` at the head of `list`, and seals it. The present head holds.
+    /// Puts `slab` at the head of `list`. It is sealed, and the present head holds.
     fn link(&mut self, table: &FrameTable, slab: Frame, list: usize) {
-        let descriptor = table.of(slab);
-        descriptor.next.store(self.heads[list], Relaxed);
-        descriptor.prev.store(NIL, Relaxed);
-        if self.heads[list] != NIL {
-            let old = Frame::new(self.heads[list]);
-            table.of(old).prev.store(slab.number(), Relaxed);
-            table.of(old).seal(old);
+        let old = self.heads[list];
+        table.of(slab).set_links(old, NIL);
+        if old != NIL {
+            let old = table.of(Frame::new(old));
+            old.set_links(old.next.load(Relaxed), slab.number());
         }
-        descriptor.seal(slab);
         self.heads[list] = slab.number();
         self.counters.nr_partial += u64::from(list != EMPTY);
     }
 
-    /// Takes `slab` out of `list`. It and its neighbours hold; the caller seals it.
+    /// Takes `slab` out of `list`; its neighbours hold.
     fn unlink(&mut self, table: &FrameTable, slab: Frame, list: usize) {
         let descriptor = table.of(slab);
         let (next, prev) = (descriptor.next.load(Relaxed), descriptor.prev.load(Relaxed));
         self.counters.nr_partial -= u64::from(list != EMPTY);
         if next != NIL {
-            let next = Frame::new(next);
-            table.of(next).prev.store(prev, Relaxed);
-            table.of(next).seal(next);
+            let next = table.of(Frame::new(next));
+            next.set_links(next.next.load(Relaxed), prev);
         }
         if prev == NIL {
             self.heads[list] = next;
         } else {
-            let prev = Frame::new(prev);
-            table.of(prev).next.store(next, Relaxed);
-            table.of(prev).seal(prev);
+            let prev = table.of(Frame::new(prev));
+            prev.set_links(next, prev.prev.load(Relaxed));
         }
     }
 
@@ -320,28 +357,31 @@ fn clear_bit(slab: &Descriptor, index: usize) {
     word.store(word.load(Relaxed) & !(1 << (index % 64)), Relaxed);
 }
 
-/// Offers free objects of a slab, in ascending order, until `accept` declines; marks the accepted ones out.
-fn take_from(slab: &Descriptor, mut accept: impl FnMut(usize) -> bool) -> u16 {
+/// Writes the first free objects of a slab that begins at `base` into `objects`, and marks them out; returns how many.
+#[inline]
+fn take_from(slab: &Descriptor, base: NonNull<u8>, geometry: Geometry, objects: &mut [NonNull<u8>]) -> u16 {
     let nr_objects = usize::from(slab.nr_objects.load(Relaxed));
-    let mut taken = 0;
+    let mut places = objects.iter_mut();
+    let mut nr_taken = 0;
     for (i, word) in slab.out.iter().enumerate() {
-        if i * 64 >= nr_objects {
-            break;
+        let before = word.load(Relaxed);
+        let mut free = !before & existing_bits(nr_objects, i);
+        let mut taken = 0;
+        while free != 0
+            && let Some(place) = places.next()
+        {
+            let bit = free & free.wrapping_neg();
+            // SAFETY: the index is below the slab's number of objects, so the object lies inside its pages.
+            *place = unsafe { base.add(geometry.offset_of(i * 64 + bit.trailing_zeros() as usize)) };
+            free ^= bit;
+            taken |= bit;
+            nr_taken += 1;
         }
-        let existing = existing_bits(nr_objects, i);
-        let mut out = word.load(Relaxed);
-        while out & existing != existing {
-            let bit = (!out & existing).trailing_zeros() as usize;
-            if !accept(i * 64 + bit) {
-                word.store(out, Relaxed);
-                return taken;
-            }
-            out |= 1 << bit;
-            taken += 1;
+        if taken != 0 {
+            word.store(before | taken, Relaxed);
         }
-        word.store(out, Relaxed);
     }
-    taken
+    nr_taken
 }
 
 /// The bits of word `i` that stand for objects, in a slab of `nr_objects`.

@@ -284,7 +284,7 @@ fn af24_each_field_of_each_magazine_overwritten_loses_rounds_and_nothing_else() 
         };
         assert!(nr_magazines > 12, "{nr_magazines}");
         for nth in 0..nr_magazines {
-            for (name, word, shift, nr_bits) in [("next", 0, 0, 64), ("nr_rounds", 1, 0, 32), ("capacity", 1, 32, 32)] {
+            for (name, word, shift, nr_bits) in [("seal", 0, 0, 64), ("nr_rounds", 1, 0, 32), ("capacity", 1, 32, 32)] {
                 let value = [3, 0, 1][nth % 3];
                 let test = TestHeap::new(2048);
                 let mut traffic = scatter_magazines(&test, size);

@@ -109,6 +109,10 @@ fn table(options: &Options) -> Result<(), String> {
         }
     }
     host::check_account();
+    let locked: Vec<String> = rows.iter().filter_map(report::locked_line).collect();
+    if !locked.is_empty() {
+        println!("\nbeside the best of those behind one lock:\n\n{}\n{}", report::LOCKED_HEAD, locked.join("\n"));
+    }
     if options.is_all {
         println!("\nall, fastest first:");
         rows.iter().for_each(|row| println!("{}", report::line_of_all(row)));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::peers::{Allocator, Null};
+use crate::peers::{Allocator, Kind, Null};
 use crate::round::{Crew, Round, Sample};
 use crate::stats::{median, paired_ratio, scale_pairs};
 use crate::workload::Workload;
@@ -51,8 +51,15 @@ impl Row {
     }
 
     pub(crate) fn best_peer(&self) -> Option<&Cell> {
-        let peers = self.cells.iter().filter(|cell| cell.allocator.is_peer);
+        let peers = self.cells.iter().filter(|cell| cell.allocator.kind != Kind::Own);
         peers.min_by(|a, b| a.median_ns().total_cmp(&b.median_ns()))
+    }
+
+    /// The fastest of those behind one lock, and how many times our time it takes, round by round.
+    pub(crate) fn best_locked(&self) -> Option<(&Cell, f64)> {
+        let locked = self.cells.iter().filter(|cell| cell.allocator.kind == Kind::Locked);
+        let best = locked.min_by(|a, b| a.median_ns().total_cmp(&b.median_ns()))?;
+        Some((best, paired_ratio(&best.ns, &self.ours().ns)?))
     }
 
     /// Our time over that of the best peer, round by round.

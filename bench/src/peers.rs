@@ -1,4 +1,4 @@
-//! What is measured: one trait, and the list of everything that has it.
+//! What is measured: the list of everything that is a [`Peer`].
 //!
 //! Every peer is called statically, so that what can be inlined is; those in C are called through their C interface,
 //! without optimisation across the languages.
@@ -7,35 +7,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::path::Path;
 
+use workloads::Peer;
+use workloads::heaps::{Buddy, LinkedList, Rlsf, Talc};
+
 use crate::host::{Mm, MmResult};
-use crate::locked::{BuddyPeer, LinkedListPeer, RlsfPeer, TalcPeer};
+use crate::locked::Locked;
 use crate::round::{Round, Sample};
 use crate::waste::probe;
 use crate::workload::run;
-
-/// An allocator, called as it wants to be called.
-pub(crate) trait Peer: 'static {
-    /// In tables and filters.
-    const NAME: &'static str;
-
-    /// Memory for `layout`, whose size is not 0; null if there is none.
-    fn alloc(layout: Layout) -> *mut u8;
-
-    /// Gives `object` back.
-    ///
-    /// # Safety
-    ///
-    /// `object` is not null, comes from `alloc` with the same `layout`, and nobody uses it any more.
-    unsafe fn dealloc(object: *mut u8, layout: Layout);
-
-    /// Gives back to the machine what it can, by the call it has for that, if it has one.
-    fn trim() {}
-
-    /// Pages it holds by its own count; `None` if only the host can tell.
-    fn held_pages() -> Option<u64> {
-        None
-    }
-}
 
 /// A peer in the list.
 #[derive(Clone, Copy)]
@@ -45,34 +24,45 @@ pub(crate) struct Allocator {
     pub(crate) run: fn(&Round, usize) -> Sample,
     /// Prints what it holds over what it was asked for, in the workload of that name, perhaps a recording.
     pub(crate) probe: fn(&str, Option<&Path>) -> Result<(), String>,
-    /// What is beside ours in the table: not ours, not the bare harness.
-    pub(crate) is_peer: bool,
+    /// Whose it is.
+    pub(crate) kind: Kind,
 }
 
-const fn allocator<P: Peer>(is_peer: bool) -> Allocator {
-    Allocator { name: P::NAME, run: run::<P>, probe: probe::<P>, is_peer }
+/// Whose an allocator is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Ours, or the bare harness: not what ours is compared with.
+    Own,
+    /// Made for many threads.
+    Threaded,
+    /// Made for one CPU, behind one lock.
+    Locked,
+}
+
+const fn allocator<P: Peer>(kind: Kind) -> Allocator {
+    Allocator { name: P::NAME, run: run::<P>, probe: probe::<P>, kind }
 }
 
 /// Everything that is measured. Ours comes first, the bare harness second.
 pub(crate) const ALLOCATORS: &[Allocator] = &[
-    allocator::<Mm>(false),
-    allocator::<Null>(false),
-    allocator::<MmResult>(false),
+    allocator::<Mm>(Kind::Own),
+    allocator::<Null>(Kind::Own),
+    allocator::<MmResult>(Kind::Own),
     #[cfg(feature = "c-peers")]
-    allocator::<in_c::Mimalloc>(true),
+    allocator::<in_c::Mimalloc>(Kind::Threaded),
     #[cfg(feature = "c-peers")]
-    allocator::<in_c::MimallocC>(true),
+    allocator::<in_c::MimallocC>(Kind::Threaded),
     #[cfg(feature = "c-peers")]
-    allocator::<in_c::Jemalloc>(true),
+    allocator::<in_c::Jemalloc>(Kind::Threaded),
     #[cfg(feature = "c-peers")]
-    allocator::<in_c::Snmalloc>(true),
+    allocator::<in_c::Snmalloc>(Kind::Threaded),
     #[cfg(feature = "c-peers")]
-    allocator::<in_c::Rpmalloc>(true),
-    allocator::<Glibc>(true),
-    allocator::<TalcPeer>(true),
-    allocator::<LinkedListPeer>(true),
-    allocator::<BuddyPeer>(true),
-    allocator::<RlsfPeer>(true),
+    allocator::<in_c::Rpmalloc>(Kind::Threaded),
+    allocator::<Glibc>(Kind::Threaded),
+    allocator::<Locked<Talc>>(Kind::Locked),
+    allocator::<Locked<LinkedList>>(Kind::Locked),
+    allocator::<Locked<Buddy>>(Kind::Locked),
+    allocator::<Locked<Rlsf>>(Kind::Locked),
 ];
 
 /// The bare harness: one object for each thread, always the same. What its rows show is in every other row, too.

@@ -25,6 +25,22 @@ pub(crate) fn line(row: &Row) -> String {
     )
 }
 
+/// The head of the table of those behind one lock.
+pub(crate) const LOCKED_HEAD: &str = "\
+| workload | threads | ours ns | best locked | ns | times ours | goal |
+|---|---|---|---|---|---|---|";
+
+/// What the best allocator behind one lock shall take at least, in times of ours.
+const LOCKED_GOALS: [(&str, [f64; 2]); 2] = [("pair64", [7.0, 30.0]), ("pairmix", [3.0, 15.0])];
+
+/// A row of that table, of a workload with a goal.
+pub(crate) fn locked_line(row: &Row) -> Option<String> {
+    let (workload, goals) = LOCKED_GOALS.iter().find(|(name, _)| *name == row.workload.name)?;
+    let ((best, ratio), nr_threads) = (row.best_locked()?, row.nr_threads);
+    let (ours, name, ns, goal) = (row.ours().median_ns(), best.allocator.name, best.median_ns(), goals[nr_threads - 1]);
+    Some(format!("| {workload} | {nr_threads} | {ours:.2} | {name} | {ns:.2} | {ratio:.1} | {goal:.0} |"))
+}
+
 /// The times of all, fastest first, on one line. `!` marks who could not be measured in peace more often than not, `*`
 /// who got fewer repetitions.
 pub(crate) fn line_of_all(row: &Row) -> String {

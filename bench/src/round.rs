@@ -41,7 +41,7 @@ pub(crate) struct Sample {
 
 impl Round {
     pub(crate) fn new(shape: Shape, nr_pairs: u64, nr_threads: usize, is_checked: bool, is_real: bool) -> Self {
-        let (exchange, nr_arrived) = (Exchange::new(), AtomicUsize::new(0));
+        let (exchange, nr_arrived) = (Exchange::default(), AtomicUsize::new(0));
         Self { shape, nr_pairs, nr_threads, is_checked, is_real, exchange, nr_arrived }
     }
 

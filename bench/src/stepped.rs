@@ -16,10 +16,9 @@ use mm::frame::PAGE_SIZE;
 use mm::heap::Heap;
 use mm::machine::Machine;
 use mm::memory_map::{Region, RegionKind};
+use workloads::sizes::{Random, SMALL};
 
 use crate::host::map_memory;
-use crate::shapes::Random;
-use crate::workload::SMALL;
 
 /// RFLAGS.TF: a trap after each instruction.
 const TRAP_FLAG: i64 = 1 << 8;
@@ -204,12 +203,12 @@ fn step_through<M: Stepped>() {
     unsafe { heap.frames().init(&map, &[], memory.as_ptr().expose_provenance()) }.expect("room for the metadata");
     heap.add_cpu(0, M::bank());
     heap.init();
-    let mut random = Random::new(1);
+    let mut random = Random::new(0, 1);
     let mut objects = Vec::with_capacity(200);
     for round in 0..400 {
         // Nothing but the allocator is stepped through, in short stretches.
-        let nr_pairs = random.next() >> 60;
-        let is_alloc = objects.is_empty() || objects.len() < 150 && random.next() >> 63 == 0;
+        let nr_pairs = random.draw() >> 60;
+        let is_alloc = objects.is_empty() || objects.len() < 150 && random.draw() >> 63 == 0;
         install(Some(interrupt::<M>));
         for _ in 0..=nr_pairs {
             if is_alloc {

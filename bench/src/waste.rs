@@ -14,8 +14,10 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+use workloads::Peer;
+
 use crate::options::Options;
-use crate::peers::{ALLOCATORS, Null, Peer};
+use crate::peers::{ALLOCATORS, Null};
 use recording::Recording;
 use resident::Resident;
 

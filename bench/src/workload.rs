@@ -1,47 +1,11 @@
 //! What is done in a round: the workloads by name, with the goal of each, and the choice of the code for each.
 
-use std::alloc::Layout;
+use workloads::Peer;
+use workloads::sizes::{PAGE, SMALL, layout};
 
 use crate::handoff;
-use crate::peers::Peer;
 use crate::round::{Round, Sample};
 use crate::shapes;
-
-/// Bytes from 16 to 1024, as many between any two powers of two: what `pairmix`, `mstress` and `larson` ask for.
-pub(crate) static MIX: [Layout; 1024] = mix();
-
-/// The alignment of all of them.
-pub(crate) const MIX_ALIGN: usize = 8;
-
-const fn mix() -> [Layout; 1024] {
-    let mut layouts = [layout(16, MIX_ALIGN); 1024];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut i = 0;
-    while i < layouts.len() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let base = 16_usize << ((state >> 60) % 6);
-        let size = base + 1 + (state >> 20) as usize % base;
-        layouts[i] = layout(size, MIX_ALIGN);
-        i += 1;
-    }
-    layouts
-}
-
-const fn layout(size: usize, align: usize) -> Layout {
-    match Layout::from_size_align(size, align) {
-        Ok(layout) => layout,
-        Err(_) => panic!("no such layout"),
-    }
-}
-
-/// 64 bytes.
-pub(crate) const SMALL: Layout = layout(64, 8);
-/// A page.
-pub(crate) const PAGE: Layout = layout(4096, 4096);
-/// What `thrash` and `scratch` ask for: less than a cache line.
-pub(crate) const TINY: Layout = layout(8, 8);
 
 /// The code of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,18 +87,5 @@ fn choose<P: Peer, const CHECK: bool>(round: &Round, thread: usize) -> Sample {
         Shape::Larson => handoff::larson::<P>(round, thread),
         Shape::Xmalloc if round.nr_threads == 1 => shapes::batch::<P, true, true, 128>(round, SMALL),
         Shape::Xmalloc => handoff::xmalloc::<P>(round, thread),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mix_is_spread_over_its_powers_of_two() {
-        for base in (4..10).map(|shift| 1 << shift) {
-            let nr_in_range = MIX.iter().filter(|layout| (base + 1..=2 * base).contains(&layout.size())).count();
-            assert!((100..250).contains(&nr_in_range), "{nr_in_range} sizes above {base}");
-        }
     }
 }

@@ -4,9 +4,10 @@
 //! A recording ends with the free of all that was live: what is measured as the drop is the moment of its last
 //! allocation.
 
+use workloads::Peer;
+
 use super::{Live, Resident, waste};
 use crate::host::NR_CPUS;
-use crate::peers::Peer;
 
 const HEADER_BYTES: usize = 32;
 const PAGE_BYTES: usize = 4096;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::marker::PhantomData;
 
-use crate::peers::Peer;
+use workloads::Peer;
 
 /// Bytes of a page of the host, and of a frame of ours.
 const PAGE_BYTES: u64 = 4096;

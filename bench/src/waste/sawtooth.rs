@@ -2,17 +2,18 @@
 //!
 //! What a slab of the last tooth's sizes keeps for one survivor is of no use to the next tooth's.
 
+use workloads::Peer;
+use workloads::sizes::Random;
+
 use super::{Live, Resident};
-use crate::peers::Peer;
-use crate::shapes::Random;
 
 const NR_TEETH: u32 = 8;
 const TIP_BYTES: u64 = 16 << 20;
 
 /// Bytes from `16 << tooth` to four times that, as many between any two powers of two.
 fn size(tooth: u32, random: &mut Random) -> usize {
-    let base = 16_u64 << tooth << (random.next() >> 63);
-    (base + (((random.next() >> 32) * base) >> 32)) as usize
+    let base = 16_u64 << tooth << (random.draw() >> 63);
+    (base + (((random.draw() >> 32) * base) >> 32)) as usize
 }
 
 /// Takes one out at random.
@@ -20,14 +21,14 @@ pub(super) fn take_any(live: &mut Vec<Live>, random: &mut Random) -> Option<Live
     if live.is_empty() {
         return None;
     }
-    let place = ((random.next() >> 32) * live.len() as u64) >> 32;
+    let place = ((random.draw() >> 32) * live.len() as u64) >> 32;
     Some(live.swap_remove(place as usize))
 }
 
 /// What is held over what is live: at the first tip (metadata and rounding); the most that is ever held over what is live
 /// at a tip; at the end over what is left; the same after the allocator gave back what it could.
 pub(super) fn run<P: Peer>() -> Result<[f64; 4], String> {
-    let mut random = Random::new(0);
+    let mut random = Random::new(0, 0);
     // Room for all there can be, resident before the start.
     let mut live = vec![Live { object: std::ptr::null_mut(), size: 1, align: 1 }; (TIP_BYTES / 16) as usize];
     live.clear();
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn sizes_of_a_tooth_lie_in_its_range_and_reach_both_halves() {
-        let mut random = Random::new(7);
+        let mut random = Random::new(0, 7);
         for tooth in 0..NR_TEETH {
             let base = 16_usize << tooth;
             let sizes: Vec<_> = (0..1000).map(|_| size(tooth, &mut random)).collect();

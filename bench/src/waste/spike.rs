@@ -3,10 +3,11 @@
 //! Only memory that was asked for a process is given back with it; those that stay replace some of what they have at the
 //! height of the spike, so long-lived objects come to lie between short-lived ones.
 
+use workloads::Peer;
+use workloads::sizes::Random;
+
 use super::sawtooth::take_any;
 use super::{Live, Resident, waste};
-use crate::peers::Peer;
-use crate::shapes::Random;
 
 /// What a process of a kernel takes: bytes and how many. The sizes are of the order of those in a Linux `/proc/slabinfo`.
 const PROCESS: &[(usize, usize)] = &[
@@ -44,7 +45,7 @@ fn bytes(processes: &[Vec<Live>]) -> u64 {
 /// The part of what is held that nobody asked for: at the peak, and back at the level of before, after the allocator gave
 /// back what it could.
 pub(super) fn run<P: Peer>() -> Result<[f64; 2], String> {
-    let mut random = Random::new(1);
+    let mut random = Random::new(0, 1);
     let resident = Resident::<P>::new()?;
     let mut before = (0..NR_BEFORE).map(|_| start::<P>()).collect::<Result<Vec<_>, _>>()?;
     let mut spike = Vec::new();
@@ -61,7 +62,7 @@ pub(super) fn run<P: Peer>() -> Result<[f64; 2], String> {
     }
     let at_peak = waste(bytes(&before) + bytes(&spike), resident.bytes()?);
     while !spike.is_empty() {
-        let place = ((random.next() >> 32) * spike.len() as u64) >> 32;
+        let place = ((random.draw() >> 32) * spike.len() as u64) >> 32;
         spike.swap_remove(place as usize).into_iter().for_each(Live::free::<P>);
     }
     P::trim();

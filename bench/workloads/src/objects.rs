@@ -1,0 +1,93 @@
+//! Objects with a stamp from their allocation to their free, so that memory handed out twice is noticed.
+//!
+//! A refused allocation counts as a bad object: whoever plays a workload says at the end that it was not what it seems.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::Peer;
+use crate::sizes::{MIX, MIX_ALIGN};
+
+/// What an object that is handed to `free` was allocated as.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    object: NonNull<u8>,
+    /// That of a layout of [`MIX`].
+    size: usize,
+}
+
+impl Slot {
+    /// A new object of size number `mix`, below the length of [`MIX`], stamped; `None` if it is refused.
+    #[inline(always)]
+    pub fn alloc<P: Peer>(mix: usize) -> Option<Self> {
+        let size = MIX[mix].size();
+        let object = NonNull::new(P::alloc(Self::layout(size)))?;
+        // SAFETY: just allocated with at least 16 bytes.
+        unsafe { stamp(object.as_ptr(), size as u8) };
+        Some(Self { object, size })
+    }
+
+    /// The layout of the mix with this size: the alignment is known where the allocation is written, as it mostly is.
+    #[inline(always)]
+    fn layout(size: usize) -> Layout {
+        // SAFETY: the size and alignment of a layout of the mix.
+        unsafe { Layout::from_size_align_unchecked(size, MIX_ALIGN) }
+    }
+
+    /// Frees the object; not 0 if it was damaged.
+    ///
+    /// # Safety
+    ///
+    /// Made by `alloc` with the same peer, and not freed before.
+    #[inline(always)]
+    pub unsafe fn free<P: Peer>(self) -> u64 {
+        // SAFETY: a live object of at least one byte, the caller's own, stamped.
+        let damage = u64::from(unsafe { read_stamp(self.object.as_ptr()) } ^ self.size as u8);
+        // SAFETY: made by `alloc` with this layout, and freed once, by the caller's promise.
+        unsafe { P::dealloc(self.object.as_ptr(), Self::layout(self.size)) };
+        damage
+    }
+}
+
+/// Marks a fresh object as its owner's; null is left alone.
+///
+/// # Safety
+///
+/// Null, or a live object of at least one byte, the caller's own.
+#[inline(always)]
+pub unsafe fn stamp(object: *mut u8, stamp: u8) {
+    if !object.is_null() {
+        // SAFETY: as promised by the caller; atomic, as a harness without an allocator hands
+        // out one object twice.
+        unsafe { AtomicU8::from_ptr(object) }.store(stamp, Ordering::Relaxed);
+    }
+}
+
+/// The mark of an object that is about to be freed.
+///
+/// # Safety
+///
+/// A live object of at least one byte, the caller's own, stamped.
+#[inline(always)]
+unsafe fn read_stamp(object: *mut u8) -> u8 {
+    // SAFETY: as promised by the caller; atomic as above.
+    unsafe { AtomicU8::from_ptr(object) }.load(Ordering::Relaxed)
+}
+
+/// Frees an object that was stamped; 1 if it was damaged, or is null.
+///
+/// # Safety
+///
+/// Null, or from `P::alloc` with `layout`, stamped, and not used any more.
+#[inline(always)]
+pub unsafe fn check_and_free<P: Peer>(object: *mut u8, stamp: u8, layout: Layout) -> u64 {
+    if object.is_null() {
+        return 1;
+    }
+    // SAFETY: a live object, as it is not null; stamped and the caller's own by its promise.
+    let found = unsafe { read_stamp(object) };
+    // SAFETY: as promised by the caller.
+    unsafe { P::dealloc(object, layout) };
+    u64::from(found != stamp)
+}

@@ -1,6 +1,6 @@
 //! Whether memory is as it was before something ran: the allocator's own counts, compared.
 //!
-//! Called by: `stress` and `replay`, before and after.
+//! Called by: `stress`, `bench` and `replay`, before and after.
 
 use core::fmt;
 

@@ -92,6 +92,11 @@ fn join_this_cpu(own: &Equipment) {
     me.set_state(State::Online);
 }
 
+/// What the first CPU can do, and who it says it is; `None` before it has looked.
+pub fn features() -> Option<&'static Features> {
+    FEATURES.get()
+}
+
 fn init_control_this_cpu(features: &Features) {
     // SAFETY: all CPUs are taken to be alike (and checked in `check_parity`); the kernel writes no read-only memory, has
     // no user pages, and is built without floating point.

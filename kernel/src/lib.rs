@@ -50,6 +50,8 @@ pub mod figures;
 pub mod json;
 #[path = "pure/report.rs"]
 pub mod report;
+#[path = "pure/samples.rs"]
+pub mod samples;
 #[path = "pure/symbols.rs"]
 pub mod symbols;
 #[path = "pure/table.rs"]

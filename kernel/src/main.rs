@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod baseline;
+mod bench;
 mod boot;
 mod bootinfo;
 mod console;

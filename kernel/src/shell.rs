@@ -27,7 +27,7 @@ use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bootinfo, console, debug, idle, input, replay, stress};
+use crate::{bench, bootinfo, console, debug, idle, input, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ const QUIT_OK: u8 = 0x10;
 const QUIT_FAILED: u8 = 0x11;
 
 /// All commands, in the order of `help`.
-static TABLES: [&[Command]; 10] = [
+static TABLES: [&[Command]; 11] = [
     about::COMMANDS,
     cpus::COMMANDS,
     mem::COMMANDS,
@@ -69,6 +69,7 @@ static TABLES: [&[Command]; 10] = [
     tlb::COMMANDS,
     replay::COMMANDS,
     stress::COMMANDS,
+    bench::COMMANDS,
     fault::COMMANDS,
 ];
 
@@ -209,6 +210,7 @@ fn complete(before: &str, word: &str, offer: &mut dyn FnMut(&str)) {
         None | Some(("help", _)) => commands().map(|command| command.name).for_each(offer),
         Some(("replay", _)) => bootinfo::get().modules().map(|module| module.name.as_str()).for_each(offer),
         Some(("fault", _)) => fault::KINDS.iter().map(|(name, ..)| *name).for_each(offer),
+        Some(("bench", _)) => bench::names().for_each(offer),
         _ => {}
     }
     let _ = word;

@@ -11,6 +11,7 @@
 //! Context of everything here: any but an NMI, interrupt handlers included.
 
 mod debug;
+mod direct;
 mod global;
 mod large;
 mod malloc;

@@ -18,6 +18,7 @@ pub mod interactive;
 pub mod kernel;
 pub mod outcome;
 pub mod qemu;
+pub mod records;
 pub mod scratch;
 pub mod session;
 pub mod settings;

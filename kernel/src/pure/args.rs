@@ -13,6 +13,9 @@
 //!
 //! Invariant: a word is handed out once at most; bit `i` of `used` says that word `i` was.
 
+#[path = "args_options.rs"]
+mod options;
+
 use crate::suggest;
 use crate::units::{self, DURATIONS, UnitError};
 use crate::words::{key_value, split_name, words};
@@ -236,6 +239,15 @@ impl fmt::Display for Budget {
     }
 }
 
+/// A key as it is typed: `seed=`, `--seed`.
+struct Key(&'static str);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.0, if self.0.starts_with("--") { "" } else { "=" })
+    }
+}
+
 impl fmt::Display for ArgError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.command)?;
@@ -243,7 +255,7 @@ impl fmt::Display for ArgError<'_> {
             Problem::Missing { expected } => write!(f, "expected {expected}"),
             Problem::Invalid { key, expected, got, why } => {
                 if let Some(key) = key {
-                    write!(f, "{key}= ")?;
+                    write!(f, "{} ", Key(key))?;
                 }
                 write!(f, "expected {expected}, got `{got}`")?;
                 match why {
@@ -252,9 +264,9 @@ impl fmt::Display for ArgError<'_> {
                 }
             }
             Problem::OutOfRange { key, got, allowed: (least, most) } => {
-                write!(f, "{key}= expected a number from {least} to {most}, got {got}")
+                write!(f, "{} expected a number from {least} to {most}, got {got}", Key(key))
             }
-            Problem::Repeated { key } => write!(f, "{key}= is given twice"),
+            Problem::Repeated { key } => write!(f, "{} is given twice", Key(key)),
             Problem::Unexpected { word, nearest, usage } => {
                 write!(f, "unexpected argument `{word}`")?;
                 match nearest {

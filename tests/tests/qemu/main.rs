@@ -5,6 +5,7 @@
 //! boots the same machine again. Every machine has a time limit; tests assert invariants and counts, not times.
 
 mod accounting;
+mod bench;
 mod boot;
 mod console;
 mod debug;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         console::tests(),
         replay::tests(),
         stress::tests(),
+        bench::tests(),
         oracle::tests(),
         fault::tests(),
         debug::tests(),

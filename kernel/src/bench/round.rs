@@ -1,0 +1,210 @@
+//! A round: some CPUs doing the same thing with one contender, a given number of times, between two readings of the TSC
+//! on each.
+//!
+//! Under emulation a reading takes a lock of the emulator's, so there is none for each operation; and a CPU that halts
+//! costs nothing, so those that have no part in the round halt.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arch::tsc;
+use spin::mutex::SpinMutex;
+use workloads::handoff::{Mailbox, Ring};
+use workloads::objects::Slot;
+
+use super::contenders::Contender;
+use super::counts::Counts;
+use super::workload::Shape;
+use crate::{input, machine, workers};
+
+/// Objects that `mstress` and `larson` keep alive on each CPU.
+pub(super) const NR_LIVE: usize = 1000;
+/// Objects of a batch of `lifo` and `fifo`.
+pub(super) const BATCH: usize = 1000;
+/// Pairs between two looks at whether to stop.
+pub(super) const CHUNK: u64 = 256;
+
+/// What a CPU keeps its objects in. Made before anything is measured, and kept.
+pub(super) struct Places {
+    /// Room for [`NR_LIVE`]; empty between rounds.
+    pub(super) slots: Vec<Slot>,
+    /// As long as [`BATCH`].
+    pub(super) batch: Vec<*mut u8>,
+}
+
+// SAFETY: pointers to objects that are no CPU's, and that are all freed between rounds.
+unsafe impl Send for Places {}
+
+impl Places {
+    fn new() -> Option<Self> {
+        let (mut slots, mut batch) = (Vec::new(), Vec::new());
+        slots.try_reserve_exact(NR_LIVE).ok()?;
+        batch.try_reserve_exact(BATCH).ok()?;
+        batch.resize(BATCH, ptr::null_mut());
+        Some(Self { slots, batch })
+    }
+}
+
+/// Memory of the harness itself.
+pub(super) struct Harness {
+    /// One for each CPU, and one more, whose slots lie in the mailbox first.
+    pub(super) places: Vec<SpinMutex<Places>>,
+    /// Where CPUs exchange their slots; null between rounds.
+    pub(super) mailbox: Mailbox,
+    /// One for each two CPUs.
+    pub(super) rings: Vec<Ring>,
+}
+
+impl Harness {
+    /// For rounds of up to `nr_cpus`; `None` if there is no memory.
+    pub(super) fn new(nr_cpus: usize) -> Option<Self> {
+        let (mut places, mut rings) = (Vec::new(), Vec::new());
+        places.try_reserve_exact(nr_cpus + 1).ok()?;
+        rings.try_reserve_exact(nr_cpus / 2).ok()?;
+        for _ in 0..=nr_cpus {
+            places.push(SpinMutex::new(Places::new()?));
+        }
+        rings.resize_with(nr_cpus / 2, Ring::new);
+        Some(Self { places, mailbox: Mailbox::new(ptr::null_mut()), rings })
+    }
+}
+
+/// What differs from round to round of a contender.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) seed: u64,
+    /// Nothing is measured, everything is checked.
+    pub(super) is_warm_up: bool,
+}
+
+/// What all CPUs of a round share.
+pub(super) struct Round<'a> {
+    pub(super) shape: Shape,
+    pub(super) nr_cpus: usize,
+    pub(super) seed: u64,
+    pub(super) harness: &'a Harness,
+    /// Pairs for each CPU. Batches are played whole.
+    pub(super) nr_pairs: u64,
+    pub(super) is_warm_up: bool,
+    counts: fn() -> Counts,
+    nr_arrived: AtomicUsize,
+    is_over: AtomicBool,
+    nr_done: AtomicU64,
+    ticks: AtomicU64,
+    nr_bad: AtomicU64,
+    counted: SpinMutex<Counts>,
+}
+
+/// What a round came to: sums over its CPUs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) ticks: u64,
+    pub(super) nr_pairs: u64,
+    /// Objects that were damaged, refused or misaligned.
+    pub(super) nr_bad: u64,
+    /// Of the measured part alone.
+    pub(super) counts: Counts,
+}
+
+impl<'a> Round<'a> {
+    /// Plays a round of `shape` on `nr_cpus`, `nr_pairs` on each; `None` if it was stopped.
+    pub(super) fn play(
+        contender: &Contender,
+        shape: Shape,
+        nr_cpus: usize,
+        nr_pairs: u64,
+        turn: Turn,
+        harness: &'a Harness,
+    ) -> Option<Sample> {
+        let round = Round {
+            shape,
+            nr_cpus,
+            seed: turn.seed,
+            harness,
+            nr_pairs,
+            is_warm_up: turn.is_warm_up,
+            counts: contender.counts,
+            nr_arrived: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            nr_done: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
+            nr_bad: AtomicU64::new(0),
+            counted: SpinMutex::new(Counts::default()),
+        };
+        workers::run(nr_cpus, &|number| (contender.play)(&round, number), || {});
+        (!round.is_over.load(Ordering::Relaxed)).then(|| Sample {
+            ticks: round.ticks.into_inner(),
+            nr_pairs: round.nr_done.into_inner(),
+            nr_bad: round.nr_bad.into_inner(),
+            counts: round.counted.into_inner(),
+        })
+    }
+
+    /// Returns when every CPU of the round has called it once more than it had returned.
+    pub(super) fn meet(&self) {
+        let ticket = self.nr_arrived.fetch_add(1, Ordering::AcqRel);
+        let all = (ticket / self.nr_cpus + 1) * self.nr_cpus;
+        machine::wait_until(|| self.nr_arrived.load(Ordering::Acquire) >= all, || false);
+    }
+
+    /// Times `work`, which returns how many pairs it did and how many objects were bad. All CPUs of the round call it
+    /// once, when they are ready.
+    pub(super) fn timed(&self, number: usize, work: impl FnOnce() -> (u64, u64)) {
+        self.meet();
+        if number == 0 {
+            *self.counted.lock() = (self.counts)();
+        }
+        self.meet();
+        let start = tsc::read_serialised();
+        let (nr_pairs, nr_bad) = work();
+        let ticks = tsc::read_serialised().wrapping_sub(start);
+        self.meet();
+        if number == 0 {
+            let mut counted = self.counted.lock();
+            *counted = (self.counts)() - *counted;
+        }
+        self.meet();
+        self.ticks.fetch_add(ticks, Ordering::Relaxed);
+        self.nr_done.fetch_add(nr_pairs, Ordering::Relaxed);
+        self.add_bad(nr_bad);
+    }
+
+    /// Counts bad objects that were found outside the measured part.
+    pub(super) fn add_bad(&self, nr_bad: u64) {
+        self.nr_bad.fetch_add(nr_bad, Ordering::Relaxed);
+    }
+
+    /// Whether the round was stopped. The first CPU watches the keyboard for all.
+    pub(super) fn is_over(&self, number: usize) -> bool {
+        if number == 0 && input::is_cancelled() {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// The turns of this CPU in parts of `size`, until there are `nr_pairs` or the round is over.
+    pub(super) fn chunks(&self, number: usize, size: u64) -> impl Iterator<Item = Range<u64>> {
+        let mut next = 0;
+        core::iter::from_fn(move || {
+            (next < self.nr_pairs && !self.is_over(number)).then(|| {
+                let start = next;
+                next = next.saturating_add(size).min(self.nr_pairs);
+                start..next
+            })
+        })
+    }
+
+    /// One turn of a wait for another CPU of the round; false if the round is over.
+    pub(super) fn wait(&self, number: usize, nr_turns: &mut u32) -> bool {
+        /// Looks between two pauses: see [`machine::wait_until`].
+        const LOOKS: u32 = 200;
+        *nr_turns = nr_turns.wrapping_add(1);
+        if nr_turns.is_multiple_of(LOOKS) {
+            machine::relax_and_serve();
+            return !self.is_over(number);
+        }
+        true
+    }
+}

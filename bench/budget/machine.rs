@@ -1,12 +1,13 @@
 //! The machine on which the steps are counted: this process is its one CPU.
 //!
-//! The bank is one load from the thread pointer, as a kernel's is one from GS. Masking and unmasking of interrupts are
+//! The bank is one load from the thread pointer, as a kernel's is one from GS, and a word is added to by the kernel's own
+//! instruction. Masking and unmasking of interrupts are
 //! functions of their own, so that whoever follows the steps sees when interrupts are off.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use mm::bank::Bank;
 use mm::error::{Error, Result};
@@ -51,6 +52,11 @@ unsafe impl Machine for Stepped {
     fn bank() -> &'static Bank {
         // SAFETY: set by `init`, before the first use; the bank is a static.
         unsafe { &*MINE.get() }
+    }
+
+    #[inline(always)]
+    fn add_on_this_cpu<const N: i64>(word: &AtomicU64) -> u64 {
+        arch::irq::add_on_this_cpu::<N>(word)
     }
 
     fn irq_save() -> usize {

@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use mm::bank::Bank;
-use mm::error::{Error, Result};
+use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use mm::heap::Heap;
 use mm::machine::Machine;
@@ -75,18 +75,6 @@ unsafe impl Machine for Stepped {
 
     fn report(error: Error) {
         panic!("mm reports {error}");
-    }
-
-    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
-        Err(Error::OutOfMemory { bytes: nr_pages * PAGE_SIZE })
-    }
-
-    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
-        None
-    }
-
-    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
-        Err(Error::Foreign { addr: addr.addr().get() })
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, mem};
 
 use mm::bank::Bank;
-use mm::error::{Error, Result};
+use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use mm::heap::Heap;
 use mm::machine::Machine;
@@ -81,17 +81,6 @@ macro_rules! stepped_machine {
                 panic!("mm reports {error}");
             }
 
-            fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
-                Err(Error::OutOfMemory { bytes: nr_pages * PAGE_SIZE })
-            }
-
-            fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
-                None
-            }
-
-            unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
-                Err(Error::Foreign { addr: addr.addr().get() })
-            }
         }
 
         impl Stepped for $name {

@@ -10,20 +10,20 @@
 
 mod debugged;
 mod guarded;
+mod miss;
+mod reap;
 mod settings;
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::cpu_cache::Dropped;
 use crate::debug::DebugFlags;
 use crate::debug::object::ObjectLayout;
-use crate::depot::{Depot, DepotCounters, Trade};
+use crate::depot::{Depot, DepotCounters};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::geometry::Geometry;
-use crate::latency::{self, Operation, Path, Stopwatch};
 use crate::machine::Machine;
 use crate::magazine::Magazine;
 use crate::slab::{SlabCounters, Slabs};
@@ -147,133 +147,6 @@ impl<M: Machine> Cache<M> {
         self.depot.rounds()
     }
 
-    /// An empty magazine of the size of the day.
-    fn new_magazine(&self, supply: &Supply<M>) -> Option<NonNull<Magazine>> {
-        supply.magazine(self.depot.rounds())
-    }
-
-    /// `magazine`, unless it has been outgrown: then it goes back to the supply.
-    fn unless_outgrown(&self, supply: &Supply<M>, magazine: NonNull<Magazine>) -> Option<NonNull<Magazine>> {
-        // SAFETY: the caller owns the magazine.
-        if unsafe { magazine.as_ref() }.capacity as usize >= self.depot.rounds() {
-            return Some(magazine);
-        }
-        // SAFETY: an empty magazine of the supply's, which its owner hands over.
-        unsafe { supply.free_magazine(magazine) };
-        None
-    }
-
-    /// An object, of which `size` bytes were asked for; this CPU's magazine is empty or busy.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn alloc_slow(&self, supply: &Supply<M>, size: usize) -> Result<NonNull<u8>> {
-        let watch = supply.latency.start::<M>(Operation::Alloc, Some(self.id));
-        if let Some(layout) = &self.plan().debug {
-            return self.alloc_debugged(supply, layout, size);
-        }
-        if supply.guards.is_on()
-            && let Some(object) = self.alloc_guarded(supply, size)
-        {
-            return Ok(object);
-        }
-        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
-            return self.alloc_direct(supply, size);
-        };
-        loop {
-            if let Some(object) = Stopwatch::time_hit(&watch, || held.pop()) {
-                return Ok(object);
-            }
-            self.count_dropped(supply, held.vet(supply));
-            if held.reload_full() {
-                latency::reach::<M>(Path::Swap);
-                continue;
-            }
-            let empty = held.take_previous().and_then(|empty| self.unless_outgrown(supply, empty));
-            let traded = self.depot.trade_empty(empty, supply);
-            supply.frames.incidents.report();
-            match traded {
-                Ok(full) => {
-                    latency::reach::<M>(Path::Depot);
-                    held.insert(full);
-                    continue;
-                }
-                Err(Some(empty)) => held.put_previous(empty),
-                Err(None) => {}
-            }
-            if held.is_unloaded() {
-                let Some(empty) = self.new_magazine(supply) else { break };
-                held.insert(empty);
-            }
-            if held.fill(|objects| self.produce(supply, objects, objects.len().div_ceil(GROW_PART))) == 0 {
-                break;
-            }
-        }
-        drop(held);
-        self.alloc_direct(supply, size)
-    }
-
-    /// Takes `object` back, of which `size` bytes were asked for ([`UNKNOWN_SIZE`] if the caller does not say); this
-    /// CPU's magazine is full or busy.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the object, as far as it is looked at now: see [`Cache::free_direct`].
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn free_slow(&self, supply: &Supply<M>, object: NonNull<u8>, size: usize) -> Result<()> {
-        let plan = self.plan();
-        let watch = supply.latency.start::<M>(Operation::Free, Some(self.id));
-        if let Some(layout) = &plan.debug {
-            return self.free_debugged(supply, layout, object, size);
-        }
-        if supply.guards.contains(object) {
-            return self.free_guarded_directly(supply, object);
-        }
-        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else {
-            return self.free_direct(supply, object);
-        };
-        while !Stopwatch::time_hit(&watch, || held.push(object)) {
-            self.count_dropped(supply, held.vet(supply));
-            if held.reload_empty(plan.rack) {
-                latency::reach::<M>(Path::Swap);
-                continue;
-            }
-            if !held.has_rack_place(plan.rack)
-                && let Some(full) = held.take_previous()
-            {
-                latency::reach::<M>(Path::Depot);
-                // SAFETY: this CPU's until it is traded; it has just been looked at.
-                let nr_rounds = unsafe { full.as_ref() }.nr_rounds;
-                let traded = self.depot.trade_full(full, nr_rounds, plan.depot_limit, supply);
-                supply.frames.incidents.report();
-                match traded {
-                    Trade::Empty(empty) => {
-                        if let Some(empty) = self.unless_outgrown(supply, empty) {
-                            held.insert(empty);
-                            continue;
-                        }
-                    }
-                    Trade::Stored => {}
-                    Trade::Refused(mut full) => {
-                        self.consume_magazine(supply, &mut full);
-                        held.insert(full);
-                        continue;
-                    }
-                }
-            }
-            match self.new_magazine(supply) {
-                Some(empty) => held.insert_empty(empty, plan.rack),
-                // No memory for a magazine: a free must not fail for that.
-                None if held.is_unloaded() => {
-                    drop(held);
-                    return self.free_direct(supply, object);
-                }
-                None => held.spill(|rounds| self.consume(supply, rounds)),
-            }
-        }
-        Ok(())
-    }
-
     /// An object straight from the slabs.
     pub(crate) fn alloc_direct(&self, supply: &Supply<M>, size: usize) -> Result<NonNull<u8>> {
         if let Some(layout) = &self.plan().debug {
@@ -383,67 +256,6 @@ impl<M: Machine> Cache<M> {
         self.consume(supply, rounds);
         // SAFETY: the caller owns the magazine.
         unsafe { magazine.as_mut().nr_rounds = 0 };
-    }
-
-    /// Gives this CPU's magazines and all their rounds back. False if an interrupt landed on a holder.
-    pub(crate) fn drain_this_cpu(&self, supply: &Supply<M>) -> bool {
-        let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else { return false };
-        self.count_dropped(supply, held.vet_all(supply));
-        while let Some(magazine) = held.take_any() {
-            self.discard(supply, magazine);
-        }
-        true
-    }
-
-    fn discard(&self, supply: &Supply<M>, mut magazine: NonNull<Magazine>) {
-        self.consume_magazine(supply, &mut magazine);
-        // SAFETY: it came from the supply, is empty now, and its owner has handed it over.
-        unsafe { supply.free_magazine(magazine) };
-    }
-
-    /// Empties the depot and gives empty slabs back to the frames.
-    pub(crate) fn reap(&self, supply: &Supply<M>) {
-        while let Some(magazine) = self.depot.take_any(supply) {
-            self.discard(supply, magazine);
-        }
-        supply.frames.incidents.report();
-        self.slabs.reap(&supply.frames, |object| self.check_if_debugged(object));
-    }
-
-    /// Counts what a CPU had to drop, and has it reported.
-    #[inline]
-    fn count_dropped(&self, supply: &Supply<M>, dropped: Option<Dropped>) {
-        if let Some(Dropped { nr_magazines, nr_rounds }) = dropped {
-            self.depot.count_dropped(nr_magazines, nr_rounds);
-        }
-        supply.frames.incidents.report();
-    }
-
-    /// Gives back what nobody needed since the last call: magazines of the depot, then empty slabs. What CPUs hold is
-    /// theirs, and in use.
-    pub(crate) fn reap_idle(&self, supply: &Supply<M>) -> Reaped {
-        let mut reaped = Reaped::default();
-        let mut idle = self.depot.end_interval();
-        while let Some(magazine) = self.depot.take_idle(&mut idle, supply) {
-            self.discard(supply, magazine);
-            reaped.nr_magazines += 1;
-        }
-        supply.frames.incidents.report();
-        reaped.nr_pages = self.slabs.reap_idle(&supply.frames, |object| self.check_if_debugged(object));
-        reaped
-    }
-
-    /// Looks at an object of a debugged cache whose slab goes back to the frames.
-    fn check_if_debugged(&self, object: NonNull<u8>) {
-        if let Some(layout) = &self.plan().debug {
-            self.check_object(layout, object);
-        }
-    }
-
-    /// Lets the magazines shrink if nobody has met at the depot since the last reap or reclaim. Once in each.
-    pub(crate) fn shrink_if_idle(&self) {
-        self.nr_reaps.fetch_add(1, Ordering::Relaxed);
-        self.depot.after_reap();
     }
 
     /// Slab counters.

@@ -5,12 +5,14 @@
 //! Called by: [`crate::supply`] for slabs, [`crate::heap`] for large allocations, the kernel for page tables and mapped
 //! ranges. Lock order: the frame bitmap is last.
 
+mod runs;
+
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
-use crate::frame_bitmap::{FrameBitmap, RunRequest};
+use crate::frame_bitmap::FrameBitmap;
 use crate::frame_table::{FrameTable, Kind};
 use crate::incidents::Incidents;
 use crate::lock::Lock;
@@ -279,61 +281,6 @@ impl<M: Machine> Frames<M> {
             result = result.and(put);
         }
         result
-    }
-
-    /// Takes a run of adjacent frames, contents undefined, to be used as `kind`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfMemory`] if there is none; [`Error::BadRequest`] if there never can be.
-    pub fn alloc_run(&self, request: RunRequest, kind: Kind) -> Result<FrameRange> {
-        let range = self.with_bitmap(|bitmap| {
-            let range = bitmap.take_run(request)?;
-            self.table.make_range_ready(range);
-            Ok(range)
-        })?;
-        for (offset, frame) in range.iter().enumerate().skip(1) {
-            self.table.of(frame).set_tail(kind, offset as u32);
-        }
-        self.table.of(range.start()).set_head(kind, range.nr_pages());
-        self.by_kind[kind as usize].fetch_add(i64::from(range.nr_pages()), Ordering::Relaxed);
-        Ok(range)
-    }
-
-    /// Takes a run of adjacent frames full of zeroes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Frames::alloc_run`].
-    pub fn alloc_run_zeroed(&self, request: RunRequest, kind: Kind) -> Result<FrameRange> {
-        let range = self.alloc_run(request, kind)?;
-        // SAFETY: the frames are ours, adjacent, and covered by the direct map.
-        unsafe { self.virt(range.start()).write_bytes(0, range.nr_pages() as usize * PAGE_SIZE) };
-        Ok(range)
-    }
-
-    /// Gives back a run from `alloc_run`, whole, with the same `kind`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Frames::free`]; [`Error::WrongSize`] if the run has another length.
-    ///
-    /// # Safety
-    ///
-    /// Nothing uses the frames any more, through any mapping.
-    pub unsafe fn free_run(&self, range: FrameRange, kind: Kind) -> Result<()> {
-        if range.nr_pages() == 1 {
-            // SAFETY: as promised by the caller.
-            return unsafe { self.free(range.start(), kind) };
-        }
-        self.check_run(range.start(), range.nr_pages(), kind)?;
-        // Ours until the bitmap has it back.
-        for frame in range.iter() {
-            self.table.of(frame).set_head(Kind::Free, 0);
-        }
-        self.with_bitmap(|bitmap| bitmap.put_run(range))?;
-        self.by_kind[kind as usize].fetch_sub(i64::from(range.nr_pages()), Ordering::Relaxed);
-        Ok(())
     }
 
     /// Whether exactly `nr_pages` from `frame` on are in use as one run of `kind`.

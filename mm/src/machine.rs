@@ -70,11 +70,15 @@ pub unsafe trait Machine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`]; also the answer of a machine that has no page tables of its own.
-    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>>;
+    /// [`Error::OutOfMemory`]; also the answer of a machine that has no page tables of its own, which is the default.
+    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
+        Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) })
+    }
 
     /// Length in pages of the live range that `map_pages` returned at exactly `addr`; `None` if there is none.
-    fn mapped_pages(addr: NonNull<u8>) -> Option<usize>;
+    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
+        None
+    }
 
     /// Takes back a range of `map_pages`. Returns when no CPU can reach it any more.
     ///
@@ -85,7 +89,9 @@ pub unsafe trait Machine: Send + Sync + 'static {
     /// # Safety
     ///
     /// Nothing uses the range any more.
-    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()>;
+    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
+        Err(Error::Foreign { addr: addr.addr().get() })
+    }
 
     /// A clock that this CPU can read in any context, in ticks of its own length; asked only while latencies are recorded
     /// ([`crate::latency`]). What came before is done, what comes after has not begun. Without one, all take no time.

@@ -51,15 +51,6 @@ unsafe impl Machine for Model {
     fn report(error: Error) {
         panic!("{error}");
     }
-    fn map_pages(_nr_pages: usize) -> Result<NonNull<u8>> {
-        Err(Error::OutOfMemory { bytes: 0 })
-    }
-    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
-        None
-    }
-    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
-        Err(Error::Foreign { addr: addr.addr().get() })
-    }
 }
 
 /// All schedules with up to two preemptions. A waiter's stale looks at a lock are many, hence the branches.

@@ -17,13 +17,14 @@
 
 mod containment;
 mod lists;
+mod released;
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::debug::object::ObjectLayout;
 use crate::error::{Error, Result};
-use crate::frame::{Frame, FrameRange, PAGE_SIZE};
+use crate::frame::{Frame, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
 use crate::frame_table::{Kind, MAX_OBJECTS};
 use crate::frames::Frames;
@@ -34,6 +35,7 @@ use crate::machine::Machine;
 use crate::size_class::MIN_CLASS_SIZE;
 use containment::Home;
 use lists::Lists;
+use released::Released;
 
 /// Owner of a slab that is on its way back to the frames.
 const NO_CACHE: u16 = u16::MAX;
@@ -350,53 +352,6 @@ impl<M: Machine> Slabs<M> {
     /// What the slabs hold now.
     pub fn counters(&self) -> SlabCounters {
         self.lists.lock().counters
-    }
-}
-
-/// Empty slabs that are in no list any more, on their way to the frames. Not linked through the frame table: nobody would
-/// notice a wild write there.
-struct Released {
-    slabs: [Option<FrameRange>; Self::CAPACITY],
-    len: usize,
-}
-
-impl Released {
-    const CAPACITY: usize = 16;
-
-    const fn new() -> Self {
-        Self { slabs: [None; Self::CAPACITY], len: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.len == Self::CAPACITY
-    }
-
-    /// Adds a slab, for which there is room.
-    fn extend(&mut self, slab: Option<FrameRange>) {
-        if slab.is_some() {
-            self.slabs[self.len] = slab;
-            self.len += 1;
-        }
-    }
-
-    fn for_each_object<M: Machine>(&self, frames: &Frames<M>, geometry: Geometry, mut f: impl FnMut(NonNull<u8>)) {
-        for slab in self.slabs.into_iter().flatten() {
-            let base = frames.virt(slab.start());
-            for index in 0..usize::from(frames.table().of(slab.start()).nr_objects.load(Relaxed)) {
-                // SAFETY: the slab has so many objects.
-                f(unsafe { base.add(geometry.offset_of(index)) });
-            }
-        }
-    }
-
-    fn free<M: Machine>(self, frames: &Frames<M>) {
-        for slab in self.slabs.into_iter().flatten() {
-            latency::reach::<M>(Path::Frame);
-            // SAFETY: no object of the slab is out, and the slab is in no list, so nobody can reach it.
-            if let Err(error) = unsafe { frames.free_run(slab, Kind::Slab) } {
-                frames.incidents.note(error);
-            }
-        }
     }
 }
 

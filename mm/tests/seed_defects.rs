@@ -15,7 +15,7 @@ use common::{Host, TestHeap, take_reports};
 use mm::arena::VirtRange;
 use mm::bank::Bank;
 use mm::cache::Settings;
-use mm::error::{Error, Result};
+use mm::error::Error;
 use mm::frame::{Frame, FrameRange, PAGE_SIZE};
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;

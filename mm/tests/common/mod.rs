@@ -68,18 +68,6 @@ unsafe impl Machine for Host {
         REPORTS.with_borrow_mut(|reports| reports.push(error));
     }
 
-    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
-        Err(Error::OutOfMemory { bytes: nr_pages * PAGE_SIZE })
-    }
-
-    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
-        None
-    }
-
-    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
-        Err(Error::Foreign { addr: addr.addr().get() })
-    }
-
     /// Ticks with each reading: an operation lasts as long as the number of times it asked.
     fn timestamp() -> u64 {
         CLOCK.set(CLOCK.get() + 1);

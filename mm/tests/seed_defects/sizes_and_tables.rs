@@ -135,18 +135,6 @@ unsafe impl Machine for Recorder {
     fn report(error: Error) {
         panic!("{error}");
     }
-
-    fn map_pages(nr_pages: usize) -> Result<NonNull<u8>> {
-        Err(Error::OutOfMemory { bytes: nr_pages })
-    }
-
-    fn mapped_pages(_addr: NonNull<u8>) -> Option<usize> {
-        None
-    }
-
-    unsafe fn unmap_pages(addr: NonNull<u8>) -> Result<()> {
-        Err(Error::Foreign { addr: addr.addr().get() })
-    }
 }
 
 /// The seed took its lock before it masked interrupts, kept the flag in the lock, and unlocked after it unmasked them.

@@ -22,6 +22,7 @@
 //! Lock order, downwards: depot, slab lists, address-space arena, frame bitmap. See [`lock`].
 
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "under loom the crate is its lock and depot"))]
 
 /// The crate's README, whose example is a test.
 #[cfg(doctest)]

@@ -98,7 +98,7 @@ fn new_magazine(round: usize) -> NonNull<Magazine> {
     unsafe {
         let mut magazine = Magazine::create(NonNull::new(alloc(layout())).expect("the host has memory"), 2);
         magazine.as_mut().nr_rounds = 2;
-        let round = NonNull::new(core::ptr::without_provenance_mut(round)).expect("not null");
+        let round = NonNull::<u8>::new(core::ptr::without_provenance_mut(round)).expect("not null");
         Magazine::rounds(magazine).cast().write([round; 2]);
         magazine
     }

@@ -127,7 +127,7 @@ fn start_one(id: CpuId, cpu: &'static MpCpu) -> Result<Started> {
     let area = new_area(id, cpu.lapic_id)?;
     let gs_base = core::ptr::from_ref(area) as usize;
     let argument = core::ptr::from_ref(own).cast_mut().cast();
-    let start = keep(ApStart::new(own.stacks.main.top, space::root(), gs_base, boot::other_cpu, argument))?;
+    let start = new_start(ApStart::new(own.stacks.main.top, space::root(), gs_base, boot::other_cpu, argument))?;
     // Nothing can fail any more, here or on its way: the others may know of it.
     per_cpu::publish(area);
     cpu.extra.store(core::ptr::from_ref(start) as u64, Ordering::Release);
@@ -155,14 +155,30 @@ pub fn keep<T>(value: T) -> Result<&'static T> {
     }
 }
 
-/// Frames for a CPU's area, for good.
+/// Frames for a `T`, for good: at an address of the direct map.
+fn frames_for<T>() -> Result<NonNull<T>> {
+    const { assert!(align_of::<T>() <= PAGE_SIZE) };
+    let frames = HEAP.alloc_run(RunRequest::pages(size_of::<T>().div_ceil(PAGE_SIZE)), Kind::Owned)?;
+    Ok(HEAP.frames().virt(frames.start()).cast())
+}
+
+/// A CPU's area, for good.
 fn new_area(id: CpuId, apic_id: u32) -> Result<&'static PerCpu> {
-    let nr_pages = size_of::<PerCpu>().div_ceil(PAGE_SIZE);
-    let frames = HEAP.alloc_run(RunRequest::pages(nr_pages), Kind::Owned)?;
-    let place: NonNull<PerCpu> = HEAP.frames().virt(frames.start()).cast();
+    let place = frames_for::<PerCpu>()?;
     // SAFETY: frames of ours for good, page-aligned, with room for an area, which the write makes.
     unsafe {
         place.write(PerCpu::new(id, apic_id));
+        Ok(place.as_ref())
+    }
+}
+
+/// What a CPU reads before it has left the bootloader's tables. These know of the direct map, and of no other memory of
+/// the heap, such as guarded objects.
+fn new_start(start: ApStart) -> Result<&'static ApStart> {
+    let place = frames_for::<ApStart>()?;
+    // SAFETY: as above, with room for what is written.
+    unsafe {
+        place.write(start);
         Ok(place.as_ref())
     }
 }

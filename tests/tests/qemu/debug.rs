@@ -120,6 +120,11 @@ pub(crate) fn tests() -> Vec<Test> {
             let run = Run::of(with("debug=guard:7", 4, "mem; stress 30000 seed=5; mem; quit"))?;
             run.judges("stress", &[true])?.never_says("mm:")?.adds_up(2)?.ends(End::Success)?.passes()
         }),
+        Test::new("debug::a-machine-boots-whose-first-objects-are-guarded", || {
+            let settings = Settings { mem: "32M".into(), ..with("debug=guard:1", 4, "stress 5000 seed=7; mem; quit") };
+            let run = Run::of(settings)?;
+            run.says("cpus: 4 online")?.judges("stress", &[true])?.adds_up(1)?.ends(End::Success)?.passes()
+        }),
         Test::new("debug::checks-are-chosen-by-size", || {
             let run = Run::of(with("debug=slab:redzone@64,192", 1, "slabs check; fault use-after-free; quit"))?;
             run.says("2 of 79 size classes are debugged")?.says("the fault did not come")?;

@@ -26,7 +26,7 @@ fn help<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
     args.finish(usage)?;
     let Some(name) = name else {
         for command in commands() {
-            println!("  {:<10} {:<42} {}", command.name, command.usage, command.help);
+            println!("  {:<10} {:<45} {}", command.name, command.usage, command.help);
         }
         return Ok(Status::Ok);
     };

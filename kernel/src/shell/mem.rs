@@ -55,8 +55,8 @@ impl Identity {
         ]
     }
 
-    /// What the slabs' frames are used for, alike, in bytes.
-    fn slab_parts(&self) -> [(&'static str, &'static str, u64); 6] {
+    /// What the slabs' frames are used for, alike, in bytes; and how many bytes of objects lie on guarded pages, in no slab.
+    fn slab_parts(&self) -> [(&'static str, &'static str, u64); 9] {
         let slabs = &self.account.slabs;
         [
             ("out", "slab_out", slabs.out),
@@ -65,6 +65,9 @@ impl Identity {
             ("free", "slab_free", slabs.free),
             ("magazines", "slab_magazines", slabs.magazines),
             ("ends", "slab_ends", slabs.unused),
+            ("lost", "slab_lost", slabs.lost),
+            ("quarantined", "slab_quarantined", slabs.quarantined),
+            ("guarded", "slab_guarded", slabs.guarded),
         ]
     }
 
@@ -140,11 +143,12 @@ fn print_table(identity: &Identity) {
         println!("  {name:<16} {:>11} frames  {:>10}", Count(nr_frames), Bytes(nr_frames * PAGE_SIZE as u64));
     };
     line("usable", identity.boot.nr_usable);
-    let is_shown = |&(name, _, nr_frames): &(&str, &str, u64)| nr_frames > 0 || name != "quarantined";
+    const ONLY_IF_ANY: [&str; 3] = ["lost", "quarantined", "guarded"];
+    let is_shown = |&(name, _, size): &(&str, &str, u64)| size > 0 || !ONLY_IF_ANY.contains(&name);
     for (name, _, nr_frames) in identity.parts().into_iter().filter(is_shown) {
         line(name, nr_frames);
         if name == "slabs" {
-            for (name, _, nr_bytes) in identity.slab_parts() {
+            for (name, _, nr_bytes) in identity.slab_parts().into_iter().filter(is_shown) {
                 println!("    of these {name:<13} {:>21}", Bytes(nr_bytes));
             }
         }

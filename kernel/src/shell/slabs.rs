@@ -14,13 +14,13 @@ use crate::machine::{Cpu, HEAP};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "slabs",
-    usage: "[size or name] [id=N] [--json] | check | leaks [size or name]",
+    usage: "[size, name or id=N] [--json] | check | leaks",
     help: "the slab caches: objects, magazines, hits",
     details: "Only caches that were ever used are listed. `hits` are operations that this CPU's magazines served\n\
               without a visit to the depot or the slabs. Fails if the objects of a cache do not add up.\n\
               Of a single cache it shows all counters, under the names that illumos has for them.\n\
-              `check` verifies every object of the debugged caches (debug=slab on the command line); `leaks` lists\n\
-              those that are live, by who allocated them.",
+              `check` verifies every object of the debugged caches (debug=slab on the command line); `leaks`, with a\n\
+              size or name for one cache, lists those that are live, by who allocated them.",
     run: slabs,
 }];
 

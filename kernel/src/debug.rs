@@ -70,25 +70,30 @@ fn flags_for(name: &str, size: usize) -> DebugFlags {
         .with(flag(checks.audit, DebugFlags::AUDIT))
 }
 
+/// One visit in so many gets a guarded object, by the last word that says so.
+fn guard_interval() -> Option<u32> {
+    let guards = options().filter_map(|option| match option {
+        Ok(DebugOption::Guard(interval)) => Some(interval),
+        _ => None,
+    });
+    guards.last()
+}
+
 /// Tells the heap what the command line says. Before it is opened.
 pub fn init() {
     HEAP.set_debug_rules(&RULES);
-    for option in options() {
-        if let Ok(DebugOption::Guard(interval)) = option {
-            HEAP.set_guard_interval(interval);
-        }
+    if let Some(interval) = guard_interval() {
+        HEAP.set_guard_interval(interval);
     }
 }
 
-/// Says at boot what is debugged.
+/// Says at boot what is debugged; also that nothing is, where a word named no class that there is.
 pub fn announce() {
-    for option in options() {
-        if let Ok(DebugOption::Guard(interval)) = option {
-            console::println!("bandolier: debug: about one in {interval} visits behind the magazines is guarded");
-        }
+    if let Some(interval) = guard_interval() {
+        console::println!("bandolier: debug: about one in {interval} visits behind the magazines is guarded");
     }
-    let nr_debugged = HEAP.caches().filter(|(_, cache)| cache.is_debugged()).count();
-    if nr_debugged > 0 {
+    if options().any(|option| matches!(option, Ok(DebugOption::Slab(_)))) {
+        let nr_debugged = HEAP.caches().filter(|(_, cache)| cache.is_debugged()).count();
         console::println!("bandolier: debug: {nr_debugged} of {} size classes are debugged", size_class::NR_CLASSES);
     }
 }

@@ -8,7 +8,8 @@
 //!   debug=go-on                            what the checks find is printed and does not end the machine
 //! ```
 //!
-//! May be given several times; a cache has the checks that any of the words gives it.
+//! May be given several times: a cache has the checks that any of the words gives it; of several intervals the last
+//! counts.
 //!
 //! Called by: boot, before the heap is opened, and again to complain of what cannot be understood.
 

@@ -130,6 +130,11 @@ pub(crate) fn tests() -> Vec<Test> {
             run.says("2 of 79 size classes are debugged")?.says("the fault did not come")?;
             run.ends(End::CommandFailed)?.passes()
         }),
+        Test::new("debug::a-name-that-no-class-has-and-the-interval-that-counts-are-said", || {
+            let run = Run::of(with("debug=slab@mine debug=guard:9 debug=guard:7", 1, "quit"))?;
+            run.says("0 of 79 size classes are debugged")?.says("one in 7 visits")?.never_says("one in 9 visits")?;
+            run.ends(End::Success)?.passes()
+        }),
         Test::new("debug::words-that-mean-nothing-are-named", || {
             let append = "debug=slab:poisson debug=slab@99999 debug=guard:0 debug=slub";
             let run = Run::of(with(append, 1, "mem; quit"))?;

@@ -1,8 +1,7 @@
 //! The ways in which allocators fail, one test or more for each, by their number in the list of failure cases.
 //!
-//! Bad frees in one file, memory and magazines at their limits in the second, interrupts in the third, counters in the
-//! fourth, overwritten metadata in the fifth. Cases of debug checks (writes out of bounds, after a free), of TLBs and of single-stepped interrupts are not
-//! for the host.
+//! A file for each kind: bad frees, limits of memory and magazines, interrupts, counters, snapshots, overwritten metadata,
+//! debug checks, guarded objects. Cases of TLBs are not for the host, and those of single-stepped interrupts are bench's.
 
 mod common;
 
@@ -14,6 +13,8 @@ mod corruption;
 mod counters;
 #[path = "failure_cases/debug_checks.rs"]
 mod debug_checks;
+#[path = "failure_cases/debugged_caches.rs"]
+mod debugged_caches;
 #[path = "failure_cases/guarded.rs"]
 mod guarded;
 #[path = "failure_cases/interrupts.rs"]
@@ -22,6 +23,8 @@ mod interrupts;
 mod limits;
 #[path = "failure_cases/snapshots.rs"]
 mod snapshots;
+#[path = "failure_cases/traffic.rs"]
+mod traffic;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

@@ -5,6 +5,7 @@ use core::ptr::{self, NonNull};
 
 use arch::fault as faults;
 use kernel::args::{ArgError, Args};
+use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use smp::CpuSet;
 
@@ -87,6 +88,14 @@ fn overflow(depth: u64) -> u64 {
     overflow(depth + 1) + page[(depth % 64) as usize]
 }
 
+/// Prints what a free came to.
+fn tell(free: &str, came_to: Result<(), Error>) {
+    match came_to {
+        Ok(()) => println!("{free}: done"),
+        Err(error) => println!("{free}: refused, {error}"),
+    }
+}
+
 /// What `redzone` and `use-after-free` ask for: not quite all of what its class has.
 const SLACK: Layout = Layout::new::<[u8; 61]>();
 
@@ -97,7 +106,7 @@ fn write_past() {
         // SAFETY: not safe: the byte is not the caller's, which is the fault. It is nobody else's either.
         unsafe {
             object.add(SLACK.size()).write_volatile(0x77);
-            println!("free: {:?}", HEAP.dealloc(object, SLACK));
+            tell("free", HEAP.dealloc(object, SLACK));
         }
     }
 }
@@ -108,12 +117,14 @@ fn write_after_free() {
     if let Ok(object) = HEAP.alloc(SLACK) {
         // SAFETY: not safe: the write is the fault. Nobody allocates in between.
         unsafe {
-            println!("free: {:?}", HEAP.dealloc(object, SLACK));
+            tell("free", HEAP.dealloc(object, SLACK));
             object.add(50).write_volatile(0x77);
         }
         if let Ok(next) = HEAP.alloc(SLACK) {
             // SAFETY: not used any more.
-            unsafe { println!("another object: {}, free: {:?}", next != object, HEAP.dealloc(next, SLACK)) };
+            tell(if next == object { "free of the same again" } else { "free of another" }, unsafe {
+                HEAP.dealloc(next, SLACK)
+            });
         }
     }
 }
@@ -150,7 +161,7 @@ fn read_past_guarded() {
 fn read_guarded_after_free() {
     if let Some(object) = guarded() {
         // SAFETY: not safe: it is used after, which is the fault.
-        println!("free: {:?}", unsafe { HEAP.free(object) });
+        tell("free", unsafe { HEAP.free(object) });
         read(object.addr().get() + 8);
     }
 }
@@ -160,9 +171,8 @@ fn double_free() {
     if let Ok(object) = HEAP.malloc(64) {
         // SAFETY: not safe: the second free is the fault.
         unsafe {
-            let first = HEAP.free(object);
-            let second = HEAP.free(object);
-            println!("first free: {first:?}, second: {second:?}");
+            tell("first free", HEAP.free(object));
+            tell("second free", HEAP.free(object));
         }
         HEAP.drain_this_cpu();
     }

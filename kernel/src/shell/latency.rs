@@ -11,7 +11,7 @@ use spin::mutex::SpinMutex;
 use super::{Command, Out, Status};
 use crate::console::println;
 use crate::machine::HEAP;
-use crate::time;
+use crate::{per_cpu, time};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -40,7 +40,17 @@ fn latency<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErr
         },
         Some("off") => HEAP.stop_recording_latency(),
         Some("reset") => HEAP.reset_latency(),
-        None | Some("show") => return Ok(show(cpu.map_or(Scope::Heap, |cpu| Scope::Cpu(cpu as usize)), format)),
+        None | Some("show") => {
+            let scope = match cpu {
+                None => Scope::Heap,
+                Some(cpu) if per_cpu::all().any(|area| area.cpu.index() == cpu as usize) => Scope::Cpu(cpu as usize),
+                Some(cpu) => {
+                    println!("latency: there is no cpu {cpu}");
+                    return Ok(Status::Usage);
+                }
+            };
+            return Ok(show(scope, format));
+        }
         Some(other) => {
             println!("latency: `{other}` is none of on, off, reset, show");
             return Ok(Status::Usage);

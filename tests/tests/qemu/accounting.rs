@@ -1,6 +1,6 @@
 //! What the kernel says of itself: for people and for programs the same figures, and latencies of every path.
 
-use crate::support::{Failure, Run, Test, script};
+use crate::support::{Failure, Run, Settings, Test, script};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tests::{End, kernel};
@@ -62,6 +62,21 @@ pub(crate) fn tests() -> Vec<Test> {
                 format!("{usable:?} frames as the sum of the parts")
             })?;
             run.check(told["ok"] == true && told["difference_frames"] == 0, || "memory that adds up".into())?;
+            run.passes()
+        }),
+        Test::new("accounting::every-byte-of-the-slabs-is-something-with-guarded-objects-too", || {
+            let settings =
+                Settings { append: "debug=guard:3".into(), ..script(4, "stress 5k seed=7; mem --json; quit") };
+            let run = Run::of(settings)?;
+            run.ends(End::Success)?;
+            let told = one(&run, "mem --json", "mem")?;
+            let number = |key: &str| told.get(key).and_then(Value::as_u64).unwrap_or(0);
+            let parts = ["out", "in_magazines", "in_depots", "free", "magazines", "ends", "lost", "quarantined"];
+            let sum: u64 = parts.iter().map(|part| number(&format!("slab_{part}_bytes"))).sum();
+            let held = (number("slab_frames") + number("quarantined_frames")) * 4096;
+            let guarded = number("slab_guarded_bytes");
+            run.check(guarded > 0, || "guarded objects that are out".into())?;
+            run.check(sum == held + guarded, || format!("{held} and {guarded} bytes, found {sum} in {told:?}"))?;
             run.passes()
         }),
         Test::new("accounting::every-path-has-a-latency-after-a-stress", || {

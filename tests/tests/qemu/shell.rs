@@ -4,14 +4,18 @@ use crate::support::{Run, Test, Typist, script};
 use tests::End;
 
 /// Lines that must be refused, and what the refusal must mention (in any case of letters).
-const REFUSED: [(&str, &[&str]); 15] = [
+const REFUSED: [(&str, &[&str]); 19] = [
     ("frobnicate", &["frobnicate", "help"]),
     ("memx", &["memx", "`mem`"]),
     ("mem everything", &["everything"]),
     ("cpus 3", &["3"]),
     ("slabs nosuch extra", &["slabs"]),
     ("slabs id=500", &["id"]),
+    ("slabs check", &["debug=slab"]),
+    ("slabs leaks 64 more", &["more"]),
     ("latency sideways", &["sideways", "reset"]),
+    ("latency cpu=9", &["no cpu 9"]),
+    ("reap 3", &["--all"]),
     ("replay", &["replay"]),
     ("replay nosuch.kmt", &["nosuch.kmt"]),
     ("stress banana", &["banana"]),
@@ -22,8 +26,9 @@ const REFUSED: [(&str, &[&str]); 15] = [
     ("help nosuch", &["nosuch"]),
 ];
 
-const COMMANDS: [&str; 11] =
-    ["help", "cpus", "mem", "slabs", "latency", "replay", "stress", "version", "quit", "reboot", "fault"];
+const COMMANDS: [&str; 13] = [
+    "help", "cpus", "mem", "slabs", "reap", "latency", "tlb", "replay", "stress", "version", "quit", "reboot", "fault",
+];
 
 /// The tests of this file.
 pub(crate) fn tests() -> Vec<Test> {

@@ -54,9 +54,9 @@ pub struct CacheStatistics {
     pub buf_constructed: u64,
     /// Free objects now: constructed ones and those in slabs.
     pub buf_avail: u64,
-    /// Objects with users now.
+    /// Objects with users now, guarded ones too.
     pub buf_inuse: u64,
-    /// Objects that the slabs have now.
+    /// Objects now: these, and the free ones.
     pub buf_total: u64,
     /// The most objects that the slabs have had.
     pub buf_max: u64,
@@ -119,7 +119,9 @@ impl<M: Machine> Heap<M> {
         }
         let (depot, slabs, geometry) = (cache.depot_counters(), cache.slab_counters(), cache.geometry());
         let buf_constructed = cpus.nr_rounds + depot.nr_rounds;
-        let buf_avail = (buf_constructed + slabs.nr_objects - slabs.nr_out).min(slabs.nr_objects);
+        let buf_avail = buf_constructed + slabs.nr_objects - slabs.nr_out;
+        // Not by the slabs: guarded objects, and those of quarantined slabs, are in none.
+        let buf_inuse = self.cache_account(id).nr_live;
         Some(CacheStatistics {
             buf_size: cache.settings().size as u64,
             align: cache.settings().align as u64,
@@ -137,8 +139,8 @@ impl<M: Machine> Heap<M> {
             slab_destroy: slabs.nr_destroyed,
             buf_constructed,
             buf_avail,
-            buf_inuse: slabs.nr_objects - buf_avail,
-            buf_total: slabs.nr_objects,
+            buf_inuse,
+            buf_total: buf_inuse + buf_avail,
             buf_max: slabs.max_objects,
             full_magazines: depot.nr_full,
             empty_magazines: depot.nr_empty,

@@ -194,3 +194,20 @@ fn a_cache_with_a_guarded_object_out_does_not_go() {
     assert_eq!(NR_BUILT.get(), 0);
     check_frames(&test);
 }
+
+#[test]
+fn af25_guarded_objects_are_among_those_with_users() {
+    let test = guarded_heap(1);
+    let id = mm::size_class::index(64) as u16;
+    let objects: Vec<_> = (0..8).map(|_| guarded(&test, 64)).collect();
+    for nr_freed in 0..=objects.len() {
+        let of = test.heap.cache_statistics(id).expect("a live cache");
+        assert_eq!((of.buf_inuse, of.alloc - of.free), ((8 - nr_freed) as u64, (8 - nr_freed) as u64));
+        assert_eq!((of.buf_inuse + of.buf_avail, of.buf_total), (of.buf_total, (8 - nr_freed) as u64 + of.buf_avail));
+        if let Some(&object) = objects.get(nr_freed) {
+            // SAFETY: not used any more.
+            unsafe { test.heap.dealloc(object, layout(64, 8)) }.expect("ours");
+        }
+    }
+    test.check_empty();
+}

@@ -6,6 +6,7 @@
 //! [`Machine::bank`]: crate::machine::Machine::bank
 
 use core::mem::offset_of;
+use core::sync::atomic::AtomicBool;
 
 use crate::cpu_cache::CpuCache;
 use crate::latency::CpuLatency;
@@ -26,6 +27,8 @@ pub struct Bank {
     pub(crate) caches: [CpuCache; MAX_CACHES],
     pub(crate) pages: PageMagazine,
     pub(crate) latency: CpuLatency,
+    /// This CPU gives back its magazines for another one, which waits for it.
+    pub(crate) is_serving: AtomicBool,
 }
 
 /// Where in a bank the magazines are that serve a request, by its last granule: the hit path's only look-up. Requests

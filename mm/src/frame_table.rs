@@ -70,12 +70,15 @@ impl Kind {
 /// Bit of the kind byte: not the first frame of its slab or run.
 const TAIL: u8 = 0x80;
 
-/// What is known of one frame. All zero bytes: free.
+/// Owner of a frame that is in no slab of a cache's lists.
+pub(crate) const NO_CACHE: u16 = u16::MAX;
+
+/// What is known of one frame.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Descriptor {
     kind: AtomicU8,
-    /// Slab: the id of the cache it belongs to.
+    /// Slab: the id of the cache in whose lists it is; [`NO_CACHE`] for all other frames, a slab in the making too.
     pub(crate) cache: AtomicU16,
     /// First frame of a slab or run: its length in pages. Another frame of it: distance to the first.
     pub(crate) nr_pages: AtomicU32,
@@ -113,6 +116,12 @@ impl Descriptor {
     #[inline]
     pub(crate) fn is_single(&self, kind: Kind) -> bool {
         self.kind.load(Ordering::Relaxed) == kind as u8 && self.nr_pages.load(Ordering::Relaxed) == 1
+    }
+
+    /// Takes the first frame of a run of `kind` out of use; false if another CPU has done so.
+    pub(crate) fn end_use(&self, kind: Kind) -> bool {
+        let (used, free) = (kind as u8, Kind::Free as u8);
+        self.kind.compare_exchange(used, free, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// First frame of the slab or run that `frame`, described by this, is part of.
@@ -241,7 +250,13 @@ impl FrameTable {
                 .cast::<u8>()
                 .write_bytes(0, PAGE_SIZE);
         }
-        // Release pairs with the load in `is_ready`: who sees the bit sees the zeroes.
+        for index in 0..DESCRIPTORS_PER_PAGE {
+            // SAFETY: inside the page, which is all zeroes, and descriptors are atomics.
+            let descriptor =
+                unsafe { &*self.descriptors.load(Ordering::Relaxed).add(page * DESCRIPTORS_PER_PAGE + index) };
+            descriptor.cache.store(NO_CACHE, Ordering::Relaxed);
+        }
+        // Release pairs with the load in `is_ready`: who sees the bit sees what the page was filled with.
         self.ready_word(page).fetch_or(1 << (page % 64), Ordering::Release);
     }
 

@@ -252,12 +252,15 @@ impl<M: Machine> Frames<M> {
     fn free_slow(&self, frame: Frame, kind: Kind) -> Result<()> {
         match M::bank().pages.try_hold::<M>() {
             Some(mine) => {
-                let mut result = Ok(());
+                let mut spilled = Ok(());
                 if !mine.push(frame, kind) {
-                    mine.spill(|batch| result = self.put_batch(batch));
+                    mine.spill(|batch| spilled = self.put_batch(batch));
                     mine.push(frame, kind);
                 }
-                result
+                drop(mine);
+                // What is wrong with another frame is no error of this free.
+                spilled.unwrap_or_else(M::report);
+                Ok(())
             }
             None => {
                 // An interrupt landed on a holder.

@@ -24,7 +24,9 @@ pub struct Growth {
 /// Having this means: frames have grown past the bound, and nobody else is told so until [`Growth::settle`].
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Grown(());
+pub(crate) struct Grown {
+    bound: u64,
+}
 
 impl Growth {
     /// Nothing has grown yet.
@@ -45,7 +47,12 @@ impl Growth {
             return None;
         }
         let won = self.bound.compare_exchange(bound, u64::MAX, Ordering::Relaxed, Ordering::Relaxed);
-        won.is_ok().then_some(Grown(()))
+        won.is_ok().then_some(Grown { bound })
+    }
+
+    /// Leaves the bound as it was: somebody else reclaims.
+    pub(crate) fn put_off(&self, grown: Grown) {
+        self.bound.store(grown.bound, Ordering::Relaxed);
     }
 
     /// Sets the next bound, by what is taken after the reclaim and how many frames there are.

@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::lock::Lock;
 use crate::machine::Machine;
 
-/// Incidents that can wait at once. Further ones are counted where they happen, but not told one by one.
+/// Incidents that can wait at once. Further ones are counted where they happen, but not told one by one; nor is one that
+/// comes while another CPU looks.
 const MAX_WAITING: usize = 16;
 
 /// Incidents that nobody has been told of. See the module.
@@ -27,11 +28,13 @@ impl<M: Machine> Incidents<M> {
 
     /// Keeps `error` for the next [`Incidents::report`]. Locks may be held.
     pub(crate) fn note(&self, error: Error) {
-        let mut waiting = self.waiting.lock();
-        if let Some(place) = waiting.iter_mut().find(|place| place.is_none()) {
-            *place = Some(error);
+        // Not waited for: a waiter serves other CPUs, which may need the lock that is held above.
+        if let Some(mut waiting) = self.waiting.try_lock() {
+            if let Some(place) = waiting.iter_mut().find(|place| place.is_none()) {
+                *place = Some(error);
+            }
+            self.is_any.store(true, Ordering::Relaxed);
         }
-        self.is_any.store(true, Ordering::Relaxed);
     }
 
     /// Hands what waits to [`Machine::report`]. No lock is held.

@@ -80,6 +80,20 @@ impl<T, M: Machine> Lock<T, M> {
         Guard { lock: self, saved, not_send: PhantomData }
     }
 
+    /// Takes the lock if nobody has it.
+    ///
+    /// Context: any, an NMI included.
+    pub fn try_lock(&self) -> Option<Guard<'_, T, M>> {
+        let saved = M::irq_save();
+        if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // SAFETY: saved just now, and nothing came between.
+            unsafe { M::irq_restore(saved) };
+            return None;
+        }
+        bump(&self.nr_acquired);
+        Some(Guard { lock: self, saved, not_send: PhantomData })
+    }
+
     /// A wait is one of plain loads: only these leave the line shared. Not under loom, where a plain load may answer with
     /// an old value for ever.
     fn looks_locked(&self) -> bool {

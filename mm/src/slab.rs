@@ -26,7 +26,7 @@ use crate::debug::object::ObjectLayout;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
-use crate::frame_table::{Kind, MAX_OBJECTS};
+use crate::frame_table::{Kind, MAX_OBJECTS, NO_CACHE};
 use crate::frames::Frames;
 use crate::geometry::Geometry;
 use crate::latency::{self, Path};
@@ -37,11 +37,8 @@ use containment::Home;
 use lists::Lists;
 use released::Released;
 
-/// Owner of a slab that is on its way back to the frames.
-const NO_CACHE: u16 = u16::MAX;
-
 /// What is done under one hold of the lock, at most: objects that leave, and runs of up to [`lists::MAX_RUN`] objects of
-/// one slab that come back. Interrupts are off that long: some 500 instructions.
+/// one slab that come back. Interrupts are off that long: see the lines `-masked` of `budget.txt`.
 const MAX_TAKEN: usize = 24;
 const MAX_STEPS: usize = 1;
 
@@ -227,7 +224,7 @@ impl<M: Machine> Slabs<M> {
             slab.nr_objects.store(geometry.nr_objects as u16, Relaxed);
             slab.out.iter().for_each(|word| word.store(0, Relaxed));
             // Nobody's until it is in a list: a walk over the table must not take it in before.
-            slab.cache.store(NO_CACHE, Relaxed);
+            debug_assert!(slab.cache.load(Relaxed) == NO_CACHE, "frame {:#x} is a cache's", frame.number());
             Ok(frame)
         };
         make(geometry).or_else(|error| geometry.single_page().map_or(Err(error), make))

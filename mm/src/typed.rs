@@ -24,7 +24,7 @@ use crate::machine::Machine;
 /// What a typed cache can hold.
 ///
 /// The type's own `Drop`, if any, undoes the construction when the object goes back to the slabs.
-pub trait Construct: Sized + Send {
+pub trait Construct: Sized + Send + 'static {
     /// For people.
     const NAME: &'static str;
 
@@ -46,7 +46,11 @@ pub struct Cache<T, M: 'static, const PLACE: usize> {
 
 impl<T: Construct, M: Machine, const PLACE: usize> Cache<T, M, PLACE> {
     /// The cache in its place, to be opened before use.
-    pub const fn new(heap: &'static Heap<M>) -> Self {
+    ///
+    /// # Safety
+    ///
+    /// No other cache is ever made for this place of this heap: one of another type would hand out these objects.
+    pub const unsafe fn new(heap: &'static Heap<M>) -> Self {
         const { assert!(PLACE < NR_PLACES, "there are fewer places") };
         Self { heap, objects: PhantomData }
     }
@@ -76,11 +80,11 @@ impl<T: Construct, M: Machine, const PLACE: usize> Cache<T, M, PLACE> {
         self.heap.destroy_cache(Self::handle()).map_err(|(_, error)| error)
     }
 
-    /// A constructed object, as new or as its last user left it. The cache is open.
+    /// A constructed object, as new or as its last user left it.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`], also when the constructor refused.
+    /// [`Error::OutOfMemory`], also when the constructor refused; [`Error::BadRequest`] if the cache is not open.
     #[inline]
     pub fn alloc(&self) -> Result<Object<T, M, PLACE>> {
         let object = self.heap.cache_alloc(&Self::handle())?;

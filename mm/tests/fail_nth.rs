@@ -55,7 +55,7 @@ fn least_pages(class: usize) -> usize {
 }
 
 #[test]
-fn every_size_class() {
+fn af14_every_size_class() {
     for class in (0..NR_CLASSES).step_by(if cfg!(miri) { 39 } else { 6 }) {
         let nr_frames = frames_for(size(class), |heap| heap.alloc(layout(size(class), 8)));
         let least = least_pages(class);
@@ -65,7 +65,7 @@ fn every_size_class() {
 }
 
 #[test]
-fn every_size_class_is_served_as_long_as_its_slab_can_be_had() {
+fn af14_every_size_class_is_served_as_long_as_its_slab_can_be_had() {
     for class in 0..NR_CLASSES {
         let nr_frames = frames_for(size(class), |heap| heap.alloc(layout(size(class), 8)));
         assert_eq!(nr_frames, least_pages(class), "class {class}");
@@ -73,7 +73,7 @@ fn every_size_class_is_served_as_long_as_its_slab_can_be_had() {
 }
 
 #[test]
-fn zeroed_memory() {
+fn af14_zeroed_memory() {
     for size in [1, 100, 4096, MAX_CLASS_SIZE + 1] {
         let nr_frames = frames_for(size, |heap| {
             let object = heap.alloc_zeroed(layout(size, 8))?;
@@ -87,7 +87,7 @@ fn zeroed_memory() {
 }
 
 #[test]
-fn memory_without_a_layout_and_memory_in_runs() {
+fn af14_memory_without_a_layout_and_memory_in_runs() {
     frames_for(33, |heap| heap.malloc(33));
     for nr_pages in [9, 34] {
         let size = nr_pages * PAGE_SIZE;
@@ -98,7 +98,7 @@ fn memory_without_a_layout_and_memory_in_runs() {
 }
 
 #[test]
-fn the_global_allocator_says_so_with_a_null_pointer() {
+fn af14_the_global_allocator_says_so_with_a_null_pointer() {
     for size in [24, 50_000] {
         frames_for(size, |heap| {
             // SAFETY: the layout has a size.
@@ -109,7 +109,7 @@ fn the_global_allocator_says_so_with_a_null_pointer() {
 }
 
 #[test]
-fn growing_an_object_keeps_the_old_one_when_it_fails() {
+fn af14_growing_an_object_keeps_the_old_one_when_it_fails() {
     for (old, new) in [(100, 3000), (2000, 50_000), (50_000, 70_000)] {
         let op = fail_until_it_succeeds(
             |heap| {
@@ -164,7 +164,7 @@ fn building_cache(heap: H, size: usize) -> CacheHandle {
 }
 
 #[test]
-fn objects_whose_constructor_allocates() {
+fn af14_objects_whose_constructor_allocates() {
     for size in [64, 1500, 9000] {
         let op = fail_until_it_succeeds(
             |heap| building_cache(heap, size),
@@ -178,7 +178,7 @@ fn objects_whose_constructor_allocates() {
 }
 
 #[test]
-fn one_reclaim_brings_back_what_destructors_free() {
+fn af14_one_reclaim_brings_back_what_destructors_free() {
     let test = common::TestHeap::new(256);
     let cache = building_cache(test.heap, 64);
     let object = test.heap.cache_alloc(&cache).expect("memory");
@@ -190,7 +190,7 @@ fn one_reclaim_brings_back_what_destructors_free() {
 }
 
 #[test]
-fn making_growing_and_unmaking_a_cache() {
+fn af14_making_growing_and_unmaking_a_cache() {
     let op = fail_until_it_succeeds(
         |_| (),
         |heap, ()| {
@@ -211,7 +211,7 @@ fn making_growing_and_unmaking_a_cache() {
 }
 
 #[test]
-fn frames_and_runs_of_frames() {
+fn af14_frames_and_runs_of_frames() {
     let one = fail_until_it_succeeds(
         |_| (),
         |heap, ()| heap.alloc_frame(Kind::Owned),
@@ -233,7 +233,7 @@ fn frames_and_runs_of_frames() {
 }
 
 #[test]
-fn page_tables_from_the_heap() {
+fn af14_page_tables_from_the_heap() {
     // Across a boundary of every level: with the root 7 tables.
     let pages = VirtRange::new(0xffff_a000_0000_0000 - PAGE_SIZE, 2).expect("canonical");
     let op = fail_until_it_succeeds(
@@ -259,7 +259,7 @@ fn page_tables_from_the_heap() {
 }
 
 #[test]
-fn a_mapping_that_failed_goes_on_from_the_tables_it_has() {
+fn af14_a_mapping_that_failed_goes_on_from_the_tables_it_has() {
     for nr_left in 0..6 {
         let mut starved = Starved::new();
         let tables = HeapTables::new(starved.test.heap);
@@ -282,7 +282,7 @@ fn a_mapping_that_failed_goes_on_from_the_tables_it_has() {
 }
 
 #[test]
-fn a_free_needs_no_memory() {
+fn af14_a_free_needs_no_memory() {
     for size in [16, 4096, 9000] {
         for nr_left in 0..3 {
             let mut starved = Starved::new();

@@ -11,6 +11,8 @@ mod bad_frees;
 mod corruption;
 #[path = "failure_cases/counters.rs"]
 mod counters;
+#[path = "failure_cases/crossings.rs"]
+mod crossings;
 #[path = "failure_cases/debug_checks.rs"]
 mod debug_checks;
 #[path = "failure_cases/debugged_caches.rs"]

@@ -44,7 +44,8 @@ type Inodes<const PLACE: usize> = Cache<Inode, Host, PLACE>;
 
 /// A static cache on the heap of a test.
 fn inodes<const PLACE: usize>(test: &TestHeap) -> &'static Inodes<PLACE> {
-    Box::leak(Box::new(Inodes::new(test.heap)))
+    // SAFETY: each test has a heap of its own, and two caches of one place are of one type.
+    Box::leak(Box::new(unsafe { Inodes::new(test.heap) }))
 }
 
 #[test]
@@ -120,5 +121,24 @@ fn objects_may_be_dropped_on_another_cpu() {
     });
     test.park_other_cpus();
     inodes.close().expect("nothing is out");
+    test.check_empty();
+}
+
+#[test]
+fn a_cache_that_is_not_open_hands_out_nothing() {
+    let test = TestHeap::new(512);
+    let inodes = inodes::<4>(&test);
+    assert!(matches!(inodes.alloc(), Err(Error::BadRequest { .. })), "before it is opened");
+    inodes.open().expect("a free place");
+    drop(inodes.alloc().expect("memory"));
+    inodes.close().expect("nothing is out");
+    assert!(matches!(inodes.alloc(), Err(Error::BadRequest { .. })), "after it is closed");
+    // Others do not get a place with a name, however many there are.
+    let others: Vec<_> =
+        std::iter::from_fn(|| test.heap.create_cache(mm::cache::Settings::new("other", 64, 8)).ok()).collect();
+    assert!(others.len() > 10 && others.iter().all(|other| usize::from(other.id()) >= usize::from(inodes.id()) + 12));
+    for other in others {
+        test.heap.destroy_cache(other).expect("nothing is out");
+    }
     test.check_empty();
 }

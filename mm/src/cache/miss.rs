@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use super::{Cache, GROW_PART};
 use crate::depot::Trade;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::latency::{self, Operation, Path, Stopwatch};
 use crate::machine::Machine;
 use crate::magazine::Magazine;
@@ -34,6 +34,10 @@ impl<M: Machine> Cache<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_slow(&self, supply: &Supply<M>, size: usize) -> Result<NonNull<u8>> {
+        if !self.is_live() {
+            // A typed cache that nobody has opened.
+            return Err(Error::BadRequest { value: usize::from(self.id) });
+        }
         let watch = supply.latency.start::<M>(Operation::Alloc, Some(self.id));
         if let Some(layout) = &self.plan().debug {
             return self.alloc_debugged(supply, layout, size);

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::Frames;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::{FrameRange, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
 use crate::frame_table::Kind;
@@ -56,7 +56,10 @@ impl<M: Machine> Frames<M> {
             return unsafe { self.free(range.start(), kind) };
         }
         self.check_run(range.start(), range.nr_pages(), kind)?;
-        // Ours until the bitmap has it back.
+        // Of two who free it at once, one may go on: the other must not write what a third has got meanwhile.
+        if !self.table.of(range.start()).end_use(kind) {
+            return Err(Error::DoubleFree { addr: range.start().addr() as usize });
+        }
         for frame in range.iter() {
             self.table.of(frame).set_head(Kind::Free, 0);
         }

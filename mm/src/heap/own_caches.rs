@@ -18,8 +18,8 @@ pub struct CacheHandle {
     id: u16,
 }
 
-/// Places for such caches.
-pub const NR_PLACES: usize = MAX_CACHES - NR_CLASSES;
+/// Places that typed caches have by name; no other cache gets one.
+pub const NR_PLACES: usize = 16;
 
 impl CacheHandle {
     /// The cache in that place, which may be vacant: for those who own the place.
@@ -41,12 +41,10 @@ impl<M: Machine> Heap<M> {
     /// # Errors
     ///
     /// [`Error::BadRequest`] for a size or alignment that slabs cannot have; [`Error::OutOfMemory`] if
-    /// [`MAX_CACHES`] caches exist.
+    /// [`MAX_CACHES`] caches exist; [`Error::Busy`] to an interrupt that landed on a reclaim, or on who makes another.
     pub fn create_cache(&self, settings: Settings) -> Result<CacheHandle> {
         let exclusive = self.exclude_others();
-        // From the end: the first places are those that typed caches have by name.
-        let id = (NR_CLASSES..MAX_CACHES)
-            .rev()
+        let id = (NR_CLASSES + NR_PLACES..MAX_CACHES)
             .find(|&id| !self.caches[id].is_live())
             .ok_or(Error::OutOfMemory { bytes: size_of::<Cache<M>>() })?;
         self.open_cache(&exclusive, id, settings)
@@ -66,7 +64,11 @@ impl<M: Machine> Heap<M> {
         self.open_cache(&exclusive, id, settings)
     }
 
-    fn open_cache(&self, _: &Option<Exclusive<'_>>, id: usize, settings: Settings) -> Result<CacheHandle> {
+    fn open_cache(&self, exclusive: &Option<Exclusive<'_>>, id: usize, settings: Settings) -> Result<CacheHandle> {
+        if exclusive.is_none() {
+            // An interrupt that landed on another who opens one, in the middle of it.
+            return Err(Error::Busy { nr_objects: 0 });
+        }
         self.caches[id].open(settings, settings.size, self.debug_rules.flags_for(&settings))?;
         Ok(CacheHandle { id: id as u16 })
     }

@@ -31,21 +31,26 @@ impl Drop for Exclusive<'_> {
 }
 
 impl<M: Machine> Heap<M> {
-    /// Waits until nobody else reclaims. `None` if an interrupt landed on this CPU's own reclaim: it cannot wait for what
-    /// it interrupted.
+    /// Waits until nobody else reclaims. `None` if an interrupt landed on this CPU's own reclaim, or a destructor asks
+    /// while this CPU serves another's: neither can wait for whom it holds up.
     pub(crate) fn exclude_others(&self) -> Option<Exclusive<'_>> {
-        let me = ptr::from_ref(M::bank()).cast_mut();
         let mut nr_turns = 0;
-        while let Err(holder) =
-            self.reclaimer.compare_exchange(ptr::null_mut(), me, Ordering::Acquire, Ordering::Relaxed)
-        {
-            if holder == me {
-                return None;
+        loop {
+            match self.try_exclude_others() {
+                Ok(exclusive) => return Some(exclusive),
+                Err(holder) if holder == ptr::from_ref(M::bank()).cast_mut() => return None,
+                Err(_) if M::bank().is_serving.load(Ordering::Relaxed) => return None,
+                Err(_) => M::relax(nr_turns),
             }
-            M::relax(nr_turns);
             nr_turns = nr_turns.saturating_add(1);
         }
-        Some(Exclusive { reclaimer: &self.reclaimer })
+    }
+
+    /// As `exclude_others` without a wait; the error is who reclaims.
+    fn try_exclude_others(&self) -> core::result::Result<Exclusive<'_>, *mut Bank> {
+        let me = ptr::from_ref(M::bank()).cast_mut();
+        self.reclaimer.compare_exchange(ptr::null_mut(), me, Ordering::Acquire, Ordering::Relaxed)?;
+        Ok(Exclusive { reclaimer: &self.reclaimer })
     }
 
     /// Tries, and when memory is out reclaims and tries again.
@@ -62,13 +67,18 @@ impl<M: Machine> Heap<M> {
         self.or_reclaim_then(attempt, last)
     }
 
-    /// Has idle memory given back, unless somebody is at it.
+    /// Has idle memory given back, unless somebody is at it: what the depots, the slabs and this CPU hold. Other CPUs
+    /// are left alone, and nobody waits.
     #[cold]
     #[inline(never)]
     fn reclaim_idle(&self) {
-        if let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) {
-            self.reclaim();
-            self.supply.growth.settle(grown, self.frames().nr_taken(), self.frames().nr_managed());
+        let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) else { return };
+        match self.try_exclude_others() {
+            Ok(exclusive) => {
+                self.empty_what_is_here(&exclusive);
+                self.supply.growth.settle(grown, self.frames().nr_taken(), self.frames().nr_managed());
+            }
+            Err(_) => self.supply.growth.put_off(grown),
         }
     }
 
@@ -102,12 +112,16 @@ impl<M: Machine> Heap<M> {
     /// Does what a CPU that called [`Machine::drain_other_cpus`] asks for: gives back what this CPU's magazines hold, of
     /// all caches or of one.
     pub fn serve_drain(&self) {
+        let is_serving = &M::bank().is_serving;
+        let outer = is_serving.load(Ordering::Relaxed);
+        is_serving.store(true, Ordering::Relaxed);
         match self.caches.get(usize::from(self.drain_request.load(Ordering::Acquire))) {
             Some(cache) if cache.is_live() => {
                 cache.drain_this_cpu(&self.supply);
             }
             _ => self.drain_this_cpu(),
         }
+        is_serving.store(outer, Ordering::Relaxed);
     }
 
     /// Gives back what has lain idle since the last call: full and empty magazines of the depots, and empty slabs, down
@@ -156,9 +170,14 @@ impl<M: Machine> Heap<M> {
         }
     }
 
-    pub(super) fn reclaim_alone(&self, _exclusive: &Exclusive<'_>) {
+    pub(super) fn reclaim_alone(&self, exclusive: &Exclusive<'_>) {
         self.nr_reclaims_begun.fetch_add(1, Ordering::AcqRel);
         M::drain_other_cpus();
+        self.empty_what_is_here(exclusive);
+    }
+
+    /// Empties this CPU's magazines, the depots and the slabs.
+    fn empty_what_is_here(&self, _exclusive: &Exclusive<'_>) {
         for _ in 0..MAX_ROUNDS {
             let before = self.supply.frames.nr_free();
             self.drain_this_cpu();

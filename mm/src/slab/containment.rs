@@ -15,11 +15,10 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::NO_CACHE;
 use super::lists::{Lists, MAX_REPAIRS, existing_bits};
 use crate::error::{Error, Metadata, Result};
 use crate::frame::Frame;
-use crate::frame_table::{Descriptor, FrameTable, Kind};
+use crate::frame_table::{Descriptor, FrameTable, Kind, NO_CACHE};
 use crate::frames::Frames;
 use crate::geometry::{Geometry, MAX_SLAB_PAGES};
 use crate::machine::Machine;

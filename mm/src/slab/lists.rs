@@ -10,12 +10,12 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
+use super::SlabCounters;
 use super::containment::{Home, Place};
-use super::{NO_CACHE, SlabCounters};
 use crate::debug::object::ObjectLayout;
 use crate::error::Result;
 use crate::frame::{Frame, FrameRange};
-use crate::frame_table::{Descriptor, FrameTable, NIL};
+use crate::frame_table::{Descriptor, FrameTable, NIL, NO_CACHE};
 use crate::geometry::Geometry;
 use crate::machine::Machine;
 
@@ -260,7 +260,7 @@ impl Lists {
         for object in objects {
             let offset = object.addr().get().wrapping_sub(base);
             // Behind the last object nothing is ours, and the quotient is exact only so far.
-            let Some(index) = geometry.index_of(offset).filter(|_| offset < nr_bytes) else { break };
+            let Some(index) = (offset < nr_bytes).then(|| geometry.index_of(offset)).flatten() else { break };
             let (word, bit) = (&descriptor.out[index / 64 % descriptor.out.len()], 1_u64 << (index % 64));
             let out = word.load(Relaxed);
             if out & bit == 0 {

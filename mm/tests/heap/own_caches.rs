@@ -7,6 +7,7 @@ use mm::bank::MAX_CACHES;
 use mm::cache::Settings;
 use mm::error::Error;
 use mm::frame::PAGE_SIZE;
+use mm::heap::NR_PLACES;
 use mm::size_class::{MAX_CLASS_SIZE, NR_CLASSES};
 
 use crate::common::{TestHeap, take_reports};
@@ -114,7 +115,7 @@ fn a_constructor_that_refuses_fails_the_allocation_and_loses_nothing() {
 fn caches_end_at_the_limit_and_absurd_settings_are_refused() {
     let test = TestHeap::new(256);
     let mut handles = Vec::new();
-    for _ in NR_CLASSES..MAX_CACHES {
+    for _ in NR_CLASSES + NR_PLACES..MAX_CACHES {
         handles.push(test.heap.create_cache(Settings::new("one of many", 32, 8)).expect("room"));
     }
     assert!(matches!(test.heap.create_cache(Settings::new("one more", 32, 8)), Err(Error::OutOfMemory { .. })));

@@ -64,6 +64,8 @@ pub struct CpuCache {
     rack: [AtomicPtr<Magazine>; RACK],
     /// Rounds held here, behind the loaded magazine.
     nr_behind: AtomicU32,
+    /// Of these, in the previous magazine, if there is one.
+    nr_previous: AtomicU32,
     /// Times the loaded and previous magazine changed places, or one came from the rack.
     nr_swaps: AtomicU64,
 }

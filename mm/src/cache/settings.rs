@@ -65,11 +65,14 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) const fn new(settings: Settings, geometry: Geometry) -> Self {
-        /// What one CPU's magazines, and what the depot may hold, in bytes.
+        /// What one CPU's magazines, and what the depot may hold, in bytes. Of pages a CPU keeps some 80, so that batches of
+        /// 64 do not come to the depot (1.6 times the best peer with two CPUs if they do, 0.7 if not).
         const CPU_BYTES: usize = 128 * 1024;
+        const CPU_BYTES_OF_PAGES: usize = 320 * 1024;
         const DEPOT_BYTES: usize = 1024 * 1024;
         let magazine_bytes = MagazineSize::new(geometry.object_size).rounds() * geometry.object_size;
-        let on_cpu = CPU_BYTES / magazine_bytes;
+        let cpu_bytes = if geometry.object_size < PAGE_SIZE { CPU_BYTES } else { CPU_BYTES_OF_PAGES };
+        let on_cpu = cpu_bytes / magazine_bytes;
         let rack = on_cpu.saturating_sub(2);
         let depot = DEPOT_BYTES / magazine_bytes;
         Self {

@@ -29,6 +29,7 @@ impl Held<'_> {
         let nr_rounds = self.len() as u32;
         let was_loaded = self.unload();
         let was_previous = NonNull::new(self.cache.previous.swap_plain(was_loaded));
+        self.cache.nr_previous.store(nr_rounds, Relaxed);
         self.add_behind(nr_rounds.wrapping_sub(Self::rounds_in(was_previous)));
         self.load(magazine);
         was_previous
@@ -121,6 +122,7 @@ impl Held<'_> {
         let nr_rounds = Self::rounds_in(Some(magazine));
         self.draw(i64::from(nr_rounds));
         self.cache.previous.store(magazine.as_ptr(), Relaxed);
+        self.cache.nr_previous.store(nr_rounds, Relaxed);
         self.add_behind(nr_rounds);
     }
 

@@ -28,9 +28,15 @@ impl Held<'_> {
         // Below nr_full places are taken, so a vacant one is damage too.
         let full_holds = nr_full == 0 || place(nr_full - 1).is_some_and(|magazine| holds(magazine, Some(true)));
         let is_sound = full_holds
-            && self.previous().is_none_or(|magazine| holds(magazine, None))
+            && self.previous().is_none_or(|magazine| self.previous_holds(magazine))
             && place(nr_full).is_none_or(|magazine| holds(magazine, Some(false)));
         if is_sound { None } else { self.vet_all(notes) }
+    }
+
+    /// Whether the previous magazine may be believed: full or empty, as it was when it came to its place.
+    #[inline]
+    fn previous_holds(&self, magazine: NonNull<Magazine>) -> bool {
+        holds(magazine, None) && Self::rounds_in(Some(magazine)) == self.cache.nr_previous.load(Relaxed)
     }
 
     /// Looks at all magazines but the loaded one, and drops those that do not hold.
@@ -40,7 +46,7 @@ impl Held<'_> {
         let nr_rounds = self.cache.nr_behind.load(Relaxed);
         let nr_full = (self.cache.nr_full.load(Relaxed) as usize).min(RACK);
         let mut nr_magazines = 0;
-        if let Some(magazine) = self.previous().filter(|&magazine| !holds(magazine, None)) {
+        if let Some(magazine) = self.previous().filter(|&magazine| !self.previous_holds(magazine)) {
             notes.note(Metadata::Magazine, magazine.addr().get());
             self.cache.previous.store(ptr::null_mut(), Relaxed);
             nr_magazines += 1;

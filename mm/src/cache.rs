@@ -246,14 +246,32 @@ impl<M: Machine> Cache<M> {
         }
     }
 
+    /// As `consume`, of entries of a magazine: one that was overwritten with zeroes is no pointer.
+    fn consume_rounds(&self, supply: &Supply<M>, rounds: &[Option<NonNull<u8>>]) {
+        if rounds.iter().all(Option::is_some) {
+            // SAFETY: no entry is null, and a pointer that is not null is laid out as an option of one.
+            let objects = unsafe { core::slice::from_raw_parts(rounds.as_ptr().cast::<NonNull<u8>>(), rounds.len()) };
+            return self.consume(supply, objects);
+        }
+        for round in rounds {
+            match round {
+                Some(object) => self.consume(supply, &[*object]),
+                None => {
+                    self.nr_refused.fetch_add(1, Ordering::Relaxed);
+                    M::report(Error::Foreign { addr: 0 });
+                }
+            }
+        }
+    }
+
     /// Empties a magazine that the caller owns.
     fn consume_magazine(&self, supply: &Supply<M>, magazine: &mut NonNull<Magazine>) {
         // SAFETY: the caller owns the magazine; its first `nr_rounds` entries are rounds, and stay while we read them.
         let rounds = unsafe {
             let nr_rounds = magazine.as_ref().nr_rounds as usize;
-            core::slice::from_raw_parts(Magazine::rounds(*magazine).as_ptr(), nr_rounds)
+            core::slice::from_raw_parts(Magazine::rounds(*magazine).as_ptr().cast(), nr_rounds)
         };
-        self.consume(supply, rounds);
+        self.consume_rounds(supply, rounds);
         // SAFETY: the caller owns the magazine.
         unsafe { magazine.as_mut().nr_rounds = 0 };
     }

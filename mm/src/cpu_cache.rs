@@ -308,7 +308,7 @@ impl Held<'_> {
     }
 
     /// Hands the rounds of the loaded magazine to `sink` and leaves it empty.
-    pub(crate) fn spill(&self, sink: impl FnOnce(&[NonNull<u8>])) {
+    pub(crate) fn spill(&self, sink: impl FnOnce(&[Option<NonNull<u8>>])) {
         let n = self.len();
         if n == 0 {
             return;
@@ -317,7 +317,7 @@ impl Held<'_> {
         self.draw(-(n as i64));
         // SAFETY: the first n entries of the loaded magazine's array are rounds, and the array stays this CPU's and
         // unchanged while the cache is held.
-        sink(unsafe { core::slice::from_raw_parts(self.rounds(), n) });
+        sink(unsafe { core::slice::from_raw_parts(self.rounds().cast(), n) });
     }
 
     /// Takes every magazine out, one at a time, for a drain; the rounds of each are counted in it.

@@ -139,7 +139,7 @@ impl<M: Machine> Cache<M> {
                     drop(held);
                     return self.free_direct(supply, object);
                 }
-                None => held.spill(|rounds| self.consume(supply, rounds)),
+                None => held.spill(|rounds| self.consume_rounds(supply, rounds)),
             }
         }
         Ok(())

@@ -129,6 +129,11 @@ impl CpuCache {
         true
     }
 
+    /// Whether nobody on this CPU is in the middle of something here. For an NMI, which nobody comes between.
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate.read().len_and_holders() < HOLDER
+    }
+
     /// Enters for longer than a `pop` or `push`, unless an interrupt landed on a holder.
     pub(crate) fn try_hold<M: Machine>(&self) -> Option<Held<'_>> {
         if !self.gate.try_hold::<M>() {

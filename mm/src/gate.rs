@@ -11,7 +11,8 @@
 //! instruction that no interrupt can split, and then looks: with one holder the caller is alone. A handler that lands
 //! on a holder counts two, takes its own away again and goes another way. So a handler leaves the word as it found it,
 //! and a holder may load and store it plainly. Two bits are enough: a constructor may
-//! try while its allocation holds, and an interrupt may land on that try. An NMI does not allocate.
+//! try while its allocation holds, and an interrupt may land on that try. An NMI
+//! enters only if nobody is inside.
 //!
 //! Entering, the test for an interrupted holder, and the test for an empty or full magazine are thus three instructions
 //! and one comparison; leaving is the store of the new length, which counts the operation with it. Measured against a

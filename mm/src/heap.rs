@@ -8,7 +8,7 @@
 //! Each arrow is one file, each file knows only the next, and free walks back. A request is refused only after every
 //! CPU has given its magazines back ([`Heap::reclaim`]).
 //!
-//! Context of everything here: any but an NMI, interrupt handlers included.
+//! Context of everything here: any but an NMI, interrupt handlers included. In an NMI: [`Heap::alloc_now`].
 
 mod debug;
 mod direct;
@@ -136,6 +136,29 @@ impl<M: Machine> Heap<M> {
         // SAFETY: just allocated with at least this size.
         unsafe { object.write_bytes(0, layout.size()) };
         Ok(object)
+    }
+
+    /// Memory for `layout` if this CPU's loaded magazine has it and nobody is in the middle of using that; takes no lock,
+    /// and waits for nobody.
+    ///
+    /// Context: any, an NMI and a crash included.
+    pub fn alloc_now(&self, layout: Layout) -> Option<NonNull<u8>> {
+        let magazines = Self::magazines_at(Bank::offset_for(layout.size(), layout.align())?);
+        if magazines.is_open() { magazines.pop::<M>() } else { None }
+    }
+
+    /// Gives back memory from [`Heap::alloc`] with the same `layout` if this CPU's loaded magazine has room and nobody is in
+    /// the middle of using that; false if not, and the caller still has the memory.
+    ///
+    /// Context: any, an NMI and a crash included.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the memory any more, if this returns true.
+    pub unsafe fn dealloc_now(&self, object: NonNull<u8>, layout: Layout) -> bool {
+        let Some(offset) = Bank::offset_for(layout.size(), layout.align()) else { return false };
+        let magazines = Self::magazines_at(offset);
+        magazines.is_open() && magazines.push::<M>(object)
     }
 
     /// Gives back memory from [`Heap::alloc`] with the same `layout`.

@@ -46,8 +46,6 @@ pub mod words;
 // What is printed.
 #[path = "pure/figures.rs"]
 pub mod figures;
-#[path = "pure/json.rs"]
-pub mod json;
 #[path = "pure/report.rs"]
 pub mod report;
 #[path = "pure/samples.rs"]
@@ -58,6 +56,7 @@ pub mod symbols;
 pub mod table;
 
 pub use mm::histogram;
+pub use records::json;
 
 // Recordings, and randomness for what has none.
 #[path = "pure/plan.rs"]

@@ -5,11 +5,9 @@
 //!
 //! Invariant: after an error of the writer nothing more is written, and the error comes out at the end of the line.
 //!
-//! Called by: [`crate::report`], and commands whose answer is no table.
+//! Called by: [`crate::record`], and the kernel's commands.
 
 use core::fmt::{self, Display, Write};
-
-use crate::figures::Ratio;
 
 /// An object that is being written.
 pub struct Object<'w> {
@@ -61,13 +59,33 @@ impl Object<'_> {
     pub fn ratio(&mut self, name: &str, part: u64, whole: u64) {
         self.field([name, ""], |out| match whole {
             0 => out.write_str("null"),
-            _ => write!(out, "{:.3}", Ratio(part, whole)),
+            _ => {
+                let milli = u128::from(part) * 1000 / u128::from(whole);
+                write!(out, "{}.{:03}", milli / 1000, milli % 1000)
+            }
         });
     }
 
     /// A truth.
     pub fn boolean(&mut self, name: &str, value: bool) {
         self.field([name, ""], |out| write!(out, "{value}"));
+    }
+
+    /// Nothing: what is not known.
+    pub fn null(&mut self, name: &str) {
+        self.field([name, ""], |out| out.write_str("null"));
+    }
+
+    /// Numbers in their order.
+    pub fn list(&mut self, name: &str, values: &[u64]) {
+        self.field([name, ""], |out| {
+            let mut opening = '[';
+            for value in values {
+                write!(out, "{opening}{value}")?;
+                opening = ',';
+            }
+            out.write_str(if values.is_empty() { "[]" } else { "]" })
+        });
     }
 }
 
@@ -139,11 +157,14 @@ mod tests {
             object.ratio("objects_per_slab", 7, 2);
             object.ratio("nothing", 7, 0);
             object.boolean("ok", true);
+            object.null("unknown");
+            object.list("none", &[]);
+            object.list("some", &[1, 2, u64::MAX]);
         });
         assert_eq!(
             text,
             "{\"kind\":\"cache\",\"out\":12,\"size_bytes\":64,\"difference\":-3,\"most\":18446744073709551615,\
-             \"objects_per_slab\":3.500,\"nothing\":null,\"ok\":true}\n"
+             \"objects_per_slab\":3.500,\"nothing\":null,\"ok\":true,\"unknown\":null,\"none\":[],\"some\":[1,2,18446744073709551615]}\n"
         );
         assert_eq!(written(|_| ()), "{}\n");
     }

@@ -5,6 +5,10 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
 
+# What `bench` says it was built from. Where there is no git, nothing is known.
+BANDOLIER_REVISION=$(git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null || true)
+export BANDOLIER_REVISION
+
 verb=${1:-build}
 [ $# = 0 ] || shift
 if target_installed; then

@@ -46,6 +46,8 @@ pub mod words;
 // What is printed.
 #[path = "pure/figures.rs"]
 pub mod figures;
+#[path = "pure/fixed.rs"]
+pub mod fixed;
 #[path = "pure/report.rs"]
 pub mod report;
 #[path = "pure/samples.rs"]

@@ -35,6 +35,14 @@ pub struct Cpu;
 
 static APIC: Once<LocalApic> = Once::new();
 
+/// Writes to interrupt command registers since boot. An interrupt costs thousands of times what this shared line does.
+static NR_IPIS: AtomicU64 = AtomicU64::new(0);
+
+/// Writes to interrupt command registers since boot, of all CPUs; a broadcast is one.
+pub fn nr_ipis() -> u64 {
+    NR_IPIS.load(Ordering::Relaxed)
+}
+
 /// Whether an interrupt to "all but self" reaches exactly the CPUs that run this kernel.
 static ALL_PRESENT_ARE_ONLINE: AtomicBool = AtomicBool::new(false);
 
@@ -187,7 +195,10 @@ unsafe impl Hardware for Cpu {
             IpiKind::Wake => traps::WAKE,
         };
         let Some(apic) = apic() else { panic!("an interrupt to cpu {targets} before the local APIC is set up") };
-        send(apic, vector, targets).unwrap_or_else(|error| panic!("vector {vector:#x} to cpu {targets}: {error:?}"))
+        let nr_writes = send(apic, vector, targets)
+            .unwrap_or_else(|error| panic!("vector {vector:#x} to cpu {targets}: {error:?}"));
+        NR_IPIS.fetch_add(nr_writes as u64, Ordering::Relaxed);
+        nr_writes
     }
 
     fn flush_page(&self, address: usize) {

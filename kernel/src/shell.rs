@@ -19,6 +19,7 @@ mod tlb;
 pub use mem::adds_up as mem_adds_up;
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use arch::qemu;
 use kernel::args::{ArgError, Args};
@@ -73,6 +74,14 @@ static TABLES: [&[Command]; 11] = [
     fault::COMMANDS,
 ];
 
+/// Whether commands come from a person or a program at the prompt, and no longer from the command line.
+static IS_AT_PROMPT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the command that runs was typed: the line that it prints to is then a terminal's.
+pub fn is_at_prompt() -> bool {
+    IS_AT_PROMPT.load(Ordering::Relaxed)
+}
+
 /// The worst status since boot.
 static WORST: SpinMutex<Status> = SpinMutex::new(Status::Ok);
 
@@ -98,7 +107,7 @@ pub fn run() -> ! {
 }
 
 /// Words of the command line that mean something.
-const OPTIONS: [&str; 2] = ["chaos", "debug"];
+const OPTIONS: [&str; 3] = ["chaos", "debug", "host-cpus"];
 
 fn report_unknown_options() {
     for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
@@ -163,6 +172,7 @@ impl fmt::Display for Prompt {
 fn interact(mut status: Status) -> ! {
     // A static: on the stack, or on its way into a box, its 9 KiB would be most of what a command has left.
     static EDITOR: SpinMutex<Editor> = SpinMutex::new(Editor::new(80));
+    IS_AT_PROMPT.store(true, Ordering::Relaxed);
     let mut editor = EDITOR.lock();
     let mut out = console::write_bytes;
     editor.start(prompt(status).as_str(), &mut out);

@@ -29,6 +29,7 @@ pub fn run(mut settings: Settings) -> Result<End, Error> {
         // So that there is something to replay.
         settings.modules = Settings::parse([&*format!("modules={}", kernel::DEMONSTRATION_MODULE)])?.modules;
     }
+    settings.say_host_cpus();
     if io::stdin().is_terminal() {
         return at_terminal(&settings);
     }

@@ -161,6 +161,21 @@ impl Settings {
         }
     }
 
+    /// Tells the kernel how many CPUs this host can run at a time (`host-cpus=N`), where a benchmark may be run and
+    /// nothing else was said: it marks what measures the host's scheduler.
+    pub fn say_host_cpus(&mut self) {
+        let may_bench =
+            self.cmd.is_empty() || self.cmd.split(';').any(|c| c.split_whitespace().next() == Some("bench"));
+        let is_said = self.append.split_whitespace().any(|word| word.starts_with("host-cpus="));
+        if let Ok(nr_cpus) = std::thread::available_parallelism()
+            && may_bench
+            && !is_said
+        {
+            let blank = if self.append.is_empty() { "" } else { " " };
+            let _ = write!(self.append, "{blank}host-cpus={nr_cpus}");
+        }
+    }
+
     /// The command that boots the same thing again; settings that have their default are left out.
     pub fn as_just(&self) -> String {
         let usual = Self::default();

@@ -58,8 +58,6 @@ pub(super) static CONTENDERS: [Contender; NR_CONTENDERS] = [
     contender::<Locked<Rlsf>>(),
 ];
 pub(super) const NR_CONTENDERS: usize = 7;
-/// Place of our heap in the list.
-pub(super) const HEAP_INDEX: usize = 0;
 
 /// The kernel's heap, as its global allocator.
 struct OurHeap;
@@ -149,6 +147,7 @@ impl Contestant for LockedSlabs {
     const BLOCK: Option<Block> = None;
 
     fn counts() -> Counts {
-        Counts::of_heap() + Counts::of_lock(&ONE_LOCK)
+        // The machine's interrupts are in both.
+        Counts { nr_ipis: 0, ..Counts::of_heap() } + Counts::of_lock(&ONE_LOCK)
     }
 }

@@ -4,7 +4,7 @@ use core::ops::{Add, AddAssign, Sub};
 
 use mm::lock::Lock;
 
-use crate::machine::{Cpu, HEAP};
+use crate::machine::{self, Cpu, HEAP};
 
 /// Counts since boot, or the difference of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,12 +19,15 @@ pub(super) struct Counts {
     pub(super) nr_depot_visits: u64,
     /// Visits of our heap to its slabs.
     pub(super) nr_slab_visits: u64,
+    /// Interrupts sent to other CPUs, by anybody.
+    pub(super) nr_ipis: u64,
 }
 
 impl Counts {
     /// Of our heap, all size classes and CPUs.
     pub(super) fn of_heap() -> Self {
-        let mut counts = Self { nr_locks: HEAP.frames().nr_lock_acquisitions(), ..Self::default() };
+        let mut counts =
+            Self { nr_locks: HEAP.frames().nr_lock_acquisitions(), nr_ipis: machine::nr_ipis(), ..Self::default() };
         for (id, cache) in HEAP.caches() {
             // A direct free takes the lock of the slabs twice: it looks at the object first.
             counts.nr_locks += cache.direct_counters().1;
@@ -39,12 +42,12 @@ impl Counts {
 
     /// Of one lock.
     pub(super) fn of_lock<T>(lock: &Lock<T, Cpu>) -> Self {
-        Self { nr_locks: lock.nr_acquired(), nr_waits: lock.nr_contended(), ..Self::default() }
-    }
-
-    /// Operations of our heap that its magazines served alone: so many, of so many.
-    pub(super) fn hits(&self) -> (u64, u64) {
-        (self.nr_heap_ops.saturating_sub(self.nr_depot_visits + self.nr_slab_visits), self.nr_heap_ops)
+        Self {
+            nr_locks: lock.nr_acquired(),
+            nr_waits: lock.nr_contended(),
+            nr_ipis: machine::nr_ipis(),
+            ..Self::default()
+        }
     }
 
     fn each(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
@@ -54,6 +57,7 @@ impl Counts {
             nr_heap_ops: f(self.nr_heap_ops, other.nr_heap_ops),
             nr_depot_visits: f(self.nr_depot_visits, other.nr_depot_visits),
             nr_slab_visits: f(self.nr_slab_visits, other.nr_slab_visits),
+            nr_ipis: f(self.nr_ipis, other.nr_ipis),
         }
     }
 }

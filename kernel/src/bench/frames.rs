@@ -7,15 +7,17 @@
 use alloc::vec::Vec;
 
 use arch::tsc;
-use kernel::samples::Summary;
 use mm::frame::{Frame, FrameRange};
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;
 use mm::machine::Machine;
+use records::Throughput;
 
-use super::measure::Plan;
+use super::Part;
+use super::plan::{Plan, Stop};
+use super::reporter::Reporter;
 use crate::input;
-use crate::machine::{Cpu, HEAP};
+use crate::machine::{self, Cpu, HEAP};
 
 /// Frames held at a time: more than a page magazine holds.
 const HELD: usize = 128;
@@ -23,22 +25,28 @@ const HELD: usize = 128;
 const LEAST_FREE: u64 = 192;
 /// Runs that fill memory, at most.
 const MAX_RUNS: usize = 256;
+/// Frames taken and given back in a repetition, if nothing is said.
+const DEFAULT_PAIRS: u64 = 10_240;
 /// Thousandths of all frames in use; the first means as few as there are.
 const FILLS: [u64; 4] = [0, 500, 990, 999];
 
+/// The part.
+pub(super) static PART: Part =
+    Part { workloads: &[("frame", "single frames while memory is as empty as it gets, 50, 99 and 99.9 % full")], play };
+
 /// What one fill came to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FrameRow {
-    /// Frames in use or in magazines, of so many.
-    pub(super) nr_used: u64,
-    pub(super) nr_managed: u64,
-    /// Thousandths of a tick for a frame taken and given back.
-    pub(super) ticks_milli: Summary,
-    pub(super) nr_pairs: u64,
+#[derive(Debug, Default)]
+struct Fill {
+    /// Thousandths of all frames that are in use or in magazines.
+    used_per_mille: u64,
+    /// For each repetition, for a frame taken and given back.
+    milliticks: Vec<u64>,
+    nr_pairs: u64,
     /// Locks of the bitmap taken meanwhile.
-    pub(super) nr_locks: u64,
+    nr_locks: u64,
+    nr_ipis: u64,
     /// Frames that were refused, or did not keep what was written to them.
-    pub(super) nr_bad: u64,
+    nr_bad: u64,
 }
 
 /// Memory that is in use because it is to be full.
@@ -84,13 +92,13 @@ fn nr_used_now() -> u64 {
 
 /// Takes `HELD` frames, writes to each, and gives them back; as often as there are `nr_pairs`. Returns how many pairs
 /// that were, and how many frames were bad; or that it was stopped.
-fn pairs(nr_pairs: u64) -> Result<(u64, u64), NoRows> {
+fn pairs(nr_pairs: u64) -> Result<(u64, u64), Stop> {
     let mut held = [Frame::new(0); HELD];
     let mut nr_bad = 0;
     let nr_batches = nr_pairs.div_ceil(HELD as u64);
     for _ in 0..nr_batches {
         if input::is_cancelled() {
-            return Err(NoRows::Stopped);
+            return Err(Stop::Cancelled);
         }
         let mut nr_held = 0;
         while nr_held < HELD {
@@ -114,45 +122,51 @@ fn pairs(nr_pairs: u64) -> Result<(u64, u64), NoRows> {
     Ok((nr_batches * HELD as u64, nr_bad))
 }
 
-/// Why there are no rows.
-pub(super) enum NoRows {
-    /// No memory for what this itself needs.
-    NoMemory,
-    /// Stopped.
-    Stopped,
-}
-
-/// Measures every fill.
-pub(super) fn measure(plan: Plan) -> Result<[FrameRow; FILLS.len()], NoRows> {
+fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
     let mut filling = Filling { runs: Vec::new() };
-    filling.runs.try_reserve_exact(MAX_RUNS).map_err(|_| NoRows::NoMemory)?;
-    let mut samples = [const { Vec::new() }; FILLS.len()];
-    for samples in &mut samples {
-        samples.try_reserve_exact(plan.nr_reps).map_err(|_| NoRows::NoMemory)?;
+    filling.runs.try_reserve_exact(MAX_RUNS).map_err(|_| Stop::OutOfMemory)?;
+    let mut fills: [Fill; FILLS.len()] = Default::default();
+    for fill in &mut fills {
+        fill.milliticks.try_reserve_exact(plan.nr_reps).map_err(|_| Stop::OutOfMemory)?;
     }
+    reporter.heading(
+        "Single frames, by how full memory is",
+        "ticks for a frame taken and given back, on one CPU: lower is better; behind the name thousandths in use\n\
+         x first: time over that in memory as empty as it gets",
+    );
     let nr_managed = HEAP.frames().nr_managed();
-    let empty = Summary { median: 0, first_quartile: 0, third_quartile: 0 };
-    let mut rows =
-        [FrameRow { nr_used: 0, nr_managed, ticks_milli: empty, nr_pairs: 0, nr_locks: 0, nr_bad: 0 }; FILLS.len()];
-    for _ in 0..plan.nr_reps {
-        for ((permille, row), samples) in FILLS.iter().zip(&mut rows).zip(&mut samples) {
+    for rep in 0..plan.nr_reps {
+        reporter.progress(rep, plan.nr_reps, format_args!("single frames"))?;
+        for (permille, fill) in FILLS.iter().zip(&mut fills) {
             filling.fill_to((nr_managed * permille).div_ceil(1000).min(nr_managed.saturating_sub(LEAST_FREE)));
             // The frames that are free at this fill are touched, and the code is translated.
-            row.nr_bad += pairs(2 * HELD as u64)?.1;
-            row.nr_used = nr_used_now();
-            let nr_locks = HEAP.frames().nr_lock_acquisitions();
+            fill.nr_bad += pairs(2 * HELD as u64)?.1;
+            fill.used_per_mille = nr_used_now() * 1000 / nr_managed.max(1);
+            let (nr_locks, nr_ipis) = (HEAP.frames().nr_lock_acquisitions(), machine::nr_ipis());
             let start = tsc::read_serialised();
-            let (nr_pairs, nr_bad) = pairs(plan.nr_pairs)?;
+            let (nr_pairs, nr_bad) = pairs(plan.nr_ops.unwrap_or(DEFAULT_PAIRS))?;
             let ticks = tsc::read_serialised().wrapping_sub(start);
-            row.nr_locks += HEAP.frames().nr_lock_acquisitions() - nr_locks;
-            row.nr_pairs += nr_pairs;
-            row.nr_bad += nr_bad;
-            samples.push(ticks.saturating_mul(1000) / nr_pairs);
+            fill.nr_locks += HEAP.frames().nr_lock_acquisitions() - nr_locks;
+            fill.nr_ipis += machine::nr_ipis() - nr_ipis;
+            fill.nr_pairs += nr_pairs;
+            fill.nr_bad += nr_bad;
+            fill.milliticks.push(ticks.saturating_mul(1000) / nr_pairs);
         }
         filling.clear();
     }
-    for (row, samples) in rows.iter_mut().zip(&mut samples) {
-        row.ticks_milli = Summary::of(samples).unwrap_or(empty);
-    }
-    Ok(rows)
+    reporter.rows(&fills.each_ref().map(|fill| Throughput {
+        workload: "frame".into(),
+        contender: "frames".into(),
+        cpus: 1,
+        scale: Some("fill_per_mille".into()),
+        scale_value: Some(fill.used_per_mille),
+        unit: "pair".into(),
+        nr_ops: fill.nr_pairs,
+        milliticks_per_op: fill.milliticks.as_slice().into(),
+        nr_locks: Some(fill.nr_locks),
+        nr_ipis: Some(fill.nr_ipis),
+        nr_bad: fill.nr_bad,
+        ..Throughput::default()
+    }));
+    Ok(())
 }

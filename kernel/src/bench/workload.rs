@@ -22,20 +22,33 @@ pub(super) enum Shape {
 /// A workload.
 pub(super) struct Workload {
     pub(super) name: &'static str,
+    /// A line for people.
+    about: &'static str,
     pub(super) shape: Shape,
 }
 
-const fn workload(name: &'static str, shape: Shape) -> Workload {
-    Workload { name, shape }
+const fn workload(name: &'static str, about: &'static str, shape: Shape) -> Workload {
+    Workload { name, about, shape }
 }
 
 /// All of them.
 pub(super) static WORKLOADS: [Workload; 7] = [
-    workload("pair64", Shape::Pair(64)),
-    workload("pairmix", Shape::PairMix),
-    workload("lifo1000", Shape::Lifo),
-    workload("fifo1000", Shape::Fifo),
-    workload("mstress", Shape::Mstress),
-    workload("xmalloc", Shape::Xmalloc),
-    workload("larson", Shape::Larson),
+    workload("pair64", "one object of 64 bytes, at once freed", Shape::Pair(64)),
+    workload("pairmix", "the same with sizes from 16 to 1024 bytes", Shape::PairMix),
+    workload("lifo1000", "1000 objects of 64 bytes, freed from the last to the first", Shape::Lifo),
+    workload("fifo1000", "1000 objects of 64 bytes, freed from the first to the last", Shape::Fifo),
+    workload("mstress", "1000 live objects of mixed sizes, replaced at random", Shape::Mstress),
+    workload("xmalloc", "one CPU of two allocates, the other frees", Shape::Xmalloc),
+    workload("larson", "as mstress, and the CPUs exchange what they hold", Shape::Larson),
 ];
+
+/// Their names, and a line on each.
+pub(super) static NAMES: [(&str, &str); WORKLOADS.len()] = {
+    let mut names = [("", ""); WORKLOADS.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = (WORKLOADS[i].name, WORKLOADS[i].about);
+        i += 1;
+    }
+    names
+};

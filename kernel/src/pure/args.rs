@@ -111,6 +111,11 @@ impl<'a> Args<'a> {
         self.command
     }
 
+    /// Everything behind the command's name, as it was given.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// The next word that is neither a pair nor a flag.
     pub fn word(&mut self) -> Option<&'a str> {
         self.claim(|word| key_value(word).is_none() && !word.starts_with("--"))

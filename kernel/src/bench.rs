@@ -19,6 +19,7 @@
 
 mod allocators;
 mod arena;
+mod barrier;
 mod contenders;
 mod counts;
 mod frames;

@@ -61,6 +61,15 @@ pub fn allow_broadcast() {
     ALL_PRESENT_ARE_ONLINE.store(true, Ordering::Release);
 }
 
+/// Wakes those of `cpus` that halt, this one aside. Not counted by [`nr_ipis`].
+pub fn wake_others(cpus: &CpuSet) {
+    let mut others = *cpus;
+    others.remove(per_cpu::this().cpu);
+    if let (Some(apic), false) = (apic(), others.is_empty()) {
+        send(apic, traps::WAKE, &others).unwrap_or_else(|error| panic!("a wake-up to cpu {others}: {error:?}"));
+    }
+}
+
 /// One turn of a wait: a pause, and what this CPU owes others.
 pub fn relax_and_serve() {
     irq::pause();

@@ -7,13 +7,14 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arch::tsc;
 use spin::mutex::SpinMutex;
 use workloads::handoff::{Mailbox, Ring};
 use workloads::objects::Slot;
 
+use super::barrier::Barrier;
 use super::contenders::Contender;
 use super::counts::Counts;
 use super::workload::Shape;
@@ -89,7 +90,7 @@ pub(super) struct Round<'a> {
     pub(super) nr_pairs: u64,
     pub(super) is_warm_up: bool,
     counts: fn() -> Counts,
-    nr_arrived: AtomicUsize,
+    barrier: Barrier,
     is_over: AtomicBool,
     nr_done: AtomicU64,
     ticks: AtomicU64,
@@ -126,7 +127,7 @@ impl<'a> Round<'a> {
             nr_pairs,
             is_warm_up: turn.is_warm_up,
             counts: contender.counts,
-            nr_arrived: AtomicUsize::new(0),
+            barrier: Barrier::new(nr_cpus),
             is_over: AtomicBool::new(false),
             nr_done: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
@@ -144,9 +145,7 @@ impl<'a> Round<'a> {
 
     /// Returns when every CPU of the round has called it once more than it had returned.
     pub(super) fn meet(&self) {
-        let ticket = self.nr_arrived.fetch_add(1, Ordering::AcqRel);
-        let all = (ticket / self.nr_cpus + 1) * self.nr_cpus;
-        machine::wait_until(|| self.nr_arrived.load(Ordering::Acquire) >= all, || false);
+        self.barrier.meet();
     }
 
     /// Times `work`, which returns how many pairs it did and how many objects were bad. All CPUs of the round call it

@@ -1,12 +1,16 @@
 //! Workloads in which a thread frees what another allocated.
 
+use std::ptr;
 use std::sync::atomic::Ordering;
 
 use workloads::Peer;
 use workloads::handoff::{Mailbox, PAIRS_PER_SWAP, Ring, replace_and_swap};
-use workloads::objects::{Slot, stamp};
-use workloads::sizes::{MIX, Random, TINY};
+use workloads::objects::Slot;
+use workloads::rptest::{self, Letterbox, Post};
+use workloads::sharing;
+use workloads::sizes::{MIX, Random};
 
+use crate::host::NR_CPUS;
 use crate::round::{Round, Sample, wait_a_little};
 use crate::shapes;
 
@@ -17,36 +21,46 @@ pub(crate) struct Exchange {
     mailbox: Mailbox,
     /// Objects on their way from the first thread to the second.
     ring: Ring,
+    /// The same to each thread from the one before.
+    boxes: [Letterbox; NR_CPUS],
 }
 
-/// Objects among which `scratch` looks for neighbours.
+/// Objects among which `cache-scratch` looks for neighbours.
 const NR_CANDIDATES: usize = 64;
 
-/// The first thread allocates an object for each thread, in one cache line if the allocator ever does that. Each thread
-/// frees its own, then allocates, writes and frees as `thrash` does: an allocator that hands the freed ones out again
-/// to whoever freed them has two threads write to one cache line for ever.
+/// The first thread allocates an object for each thread, side by side. Each thread frees its own, then does as in
+/// `cache-thrash`.
 pub(crate) fn scratch<P: Peer>(round: &Round, thread: usize) -> Sample {
+    let places = &round.exchange.ring.places()[..round.nr_threads];
     if thread == 0 {
-        let mut objects: Vec<*mut u8> = (0..NR_CANDIDATES).map(|_| P::alloc(TINY)).collect();
-        // SAFETY: just allocated.
-        objects.iter().for_each(|&object| unsafe { stamp(object, 0) });
-        objects.sort_unstable();
-        let line = |object: *mut u8| object.addr() / 64;
-        let is_shared = |pair: &[*mut u8]| line(pair[0]) == line(pair[1]);
-        let first = objects.windows(2).position(is_shared).unwrap_or(0);
-        for (place, object) in round.exchange.ring.places().iter().zip(objects.drain(first..first + round.nr_threads)) {
-            place.store(object, Ordering::Release);
-        }
-        for object in objects {
-            // SAFETY: allocated above with this layout, and not handed out.
-            unsafe { P::dealloc(object, TINY) };
-        }
+        round.demand_intact(sharing::place_neighbours::<P>(places, &mut [ptr::null_mut(); NR_CANDIDATES]));
     }
     round.wait();
-    let object = round.exchange.ring.places()[thread].load(Ordering::Acquire);
-    // SAFETY: allocated for this thread, above, with this layout.
-    unsafe { P::dealloc(object, TINY) };
+    // SAFETY: put there for this thread, above, from the same `P`.
+    unsafe { sharing::free_neighbour::<P>(&places[thread]) };
     shapes::thrash::<P>(round)
+}
+
+/// Replaces objects of random sizes, and hands every eighth to the next thread.
+pub(crate) fn rptest<P: Peer>(round: &Round, thread: usize) -> Sample {
+    let boxes = &round.exchange.boxes;
+    let mut random = Random::new(0, thread);
+    let mut slots = Vec::with_capacity(rptest::NR_LIVE);
+    round.demand_intact(rptest::begin::<P>(&mut slots, &mut random));
+    let mut post = Post::new(&boxes[thread], &boxes[(thread + 1) % round.nr_threads]);
+    let mut nr_bad = 0;
+    let sample = round.timed(|| {
+        // SAFETY: filled above, and by the other threads, with objects of `P`.
+        nr_bad = unsafe { rptest::churn::<P>(&mut slots, &mut post, round.nr_pairs, &mut random) };
+        round.nr_pairs
+    });
+    // All threads are past the end of the timed part: nobody posts any more.
+    // SAFETY: objects of `P`, and nobody else takes out of this box.
+    nr_bad += unsafe { boxes[thread].empty::<P>() };
+    // SAFETY: objects of `P`, each freed once.
+    nr_bad += slots.into_iter().map(|slot| u64::from(unsafe { slot.free::<P>() } != 0)).sum::<u64>();
+    round.demand_intact(nr_bad);
+    sample
 }
 
 /// Replaces slots at random, and swaps the whole set with the one in the mailbox now and then.

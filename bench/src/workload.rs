@@ -30,6 +30,12 @@ pub(crate) enum Shape {
     Larson,
     /// One thread allocates, the other frees.
     Xmalloc,
+    /// 128 of 64 bytes allocated at once, and freed at once.
+    Bulk,
+    /// Batches of mixed sizes whose lifetimes overlap.
+    Sh6,
+    /// 300 live objects of 16 to 8192 bytes for each thread, replaced at random; every eighth is freed by the next thread.
+    Rptest,
     /// 64 pages allocated, and freed from the last to the first.
     Page4k,
 }
@@ -58,13 +64,16 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     workload("pair1024", Shape::Pair(1024), [0.70, 0.70], Some(46)),
     workload("pair4096", Shape::Pair(4096), [0.50, 0.50], None),
     workload("pairmix", Shape::PairMix, [0.70, 0.70], None),
-    workload("thrash", Shape::Thrash, [1.00, 1.00], None),
-    workload("scratch", Shape::Scratch, [1.05, 1.05], None),
+    workload("cache-thrash", Shape::Thrash, [1.00, 1.00], None),
+    workload("cache-scratch", Shape::Scratch, [1.05, 1.05], None),
     workload("lifo1000", Shape::Lifo, [0.80, 0.80], Some(56)),
     workload("fifo1000", Shape::Fifo, [0.80, 0.80], Some(57)),
     workload("mstress", Shape::Mstress, [0.75, 0.75], Some(62)),
     workload("larson", Shape::Larson, [0.85, 0.80], None),
     workload("xmalloc", Shape::Xmalloc, [0.70, 0.60], None),
+    workload("bulk", Shape::Bulk, [1.00, 1.00], None),
+    workload("sh6", Shape::Sh6, [1.00, 1.00], None),
+    workload("rptest", Shape::Rptest, [1.00, 1.00], None),
     workload("page4k", Shape::Page4k, [0.95, 0.95], Some(110)),
 ];
 
@@ -84,6 +93,9 @@ fn choose<P: Peer, const CHECK: bool>(round: &Round, thread: usize) -> Sample {
         Shape::Fifo => shapes::batch::<P, CHECK, true, 1000>(round, SMALL),
         Shape::Page4k => shapes::batch::<P, CHECK, false, 64>(round, PAGE),
         Shape::Mstress => shapes::mstress::<P>(round, thread),
+        Shape::Bulk => shapes::bulk::<P>(round),
+        Shape::Sh6 => shapes::sh6::<P>(round, thread),
+        Shape::Rptest => handoff::rptest::<P>(round, thread),
         Shape::Larson => handoff::larson::<P>(round, thread),
         Shape::Xmalloc if round.nr_threads == 1 => shapes::batch::<P, true, true, 128>(round, SMALL),
         Shape::Xmalloc => handoff::xmalloc::<P>(round, thread),

@@ -9,7 +9,7 @@ use core::hint::black_box;
 
 use crate::Peer;
 use crate::objects::{Slot, check_and_free, stamp};
-use crate::sizes::{MIX, Random, TINY};
+use crate::sizes::{MIX, Random};
 
 /// Allocates and at once frees, for each of `turns`, what `layout_of` that turn is. Unchecked, objects are not looked
 /// at.
@@ -110,31 +110,6 @@ pub unsafe fn replace<P: Peer>(slots: &mut Vec<Slot>, nr_pairs: u64, random: &mu
     u64::from(damage != 0 || refused.is_some())
 }
 
-/// Allocates a tiny object, counts in it, frees it; again and again.
-#[inline(always)]
-pub fn thrash<P: Peer>(nr_pairs: u64) -> u64 {
-    const NR_WRITES: u64 = 20;
-    let mut nr_bad = 0;
-    for i in 0..nr_pairs {
-        let object = black_box(P::alloc(TINY)).cast::<u64>();
-        if object.is_null() {
-            nr_bad += 1;
-            continue;
-        }
-        // SAFETY: a live object of 8 bytes at a multiple of 8, this thread's own.
-        unsafe { object.write_volatile(i) };
-        for _ in 0..NR_WRITES {
-            // SAFETY: as above, and written.
-            unsafe { object.write_volatile(object.read_volatile().wrapping_add(1)) };
-        }
-        // SAFETY: as above, and written.
-        nr_bad += u64::from(unsafe { object.read_volatile() } != i.wrapping_add(NR_WRITES));
-        // SAFETY: allocated above with this layout.
-        unsafe { P::dealloc(object.cast(), TINY) };
-    }
-    nr_bad
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -144,6 +119,7 @@ mod tests {
     use std::thread_local;
 
     use super::*;
+    use crate::sizes::TINY;
 
     thread_local! {
         static NR_LEFT: Cell<usize> = const { Cell::new(0) };

@@ -21,17 +21,39 @@ impl Slot {
     /// A new object of size number `mix`, below the length of [`MIX`], stamped; `None` if it is refused.
     #[inline(always)]
     pub fn alloc<P: Peer>(mix: usize) -> Option<Self> {
-        let size = MIX[mix].size();
+        Self::of_size::<P>(MIX[mix].size())
+    }
+
+    /// A new object of `size` bytes, not 0, stamped; `None` if it is refused.
+    #[inline(always)]
+    pub fn of_size<P: Peer>(size: usize) -> Option<Self> {
         let object = NonNull::new(P::alloc(Self::layout(size)))?;
-        // SAFETY: just allocated with at least 16 bytes.
+        // SAFETY: just allocated with at least one byte.
         unsafe { stamp(object.as_ptr(), size as u8) };
         Some(Self { object, size })
+    }
+
+    /// The object and its size, for who carries them elsewhere.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (NonNull<u8>, usize) {
+        (self.object, self.size)
+    }
+
+    /// What [`Slot::into_parts`] took apart.
+    #[inline(always)]
+    pub(crate) fn from_parts(object: NonNull<u8>, size: usize) -> Self {
+        Self { object, size }
+    }
+
+    /// Bytes that were asked for.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// The layout of the mix with this size: the alignment is known where the allocation is written, as it mostly is.
     #[inline(always)]
     fn layout(size: usize) -> Layout {
-        // SAFETY: the size and alignment of a layout of the mix.
+        // SAFETY: the alignment of the mix, and a size that was allocated with it.
         unsafe { Layout::from_size_align_unchecked(size, MIX_ALIGN) }
     }
 
@@ -90,4 +112,21 @@ pub unsafe fn check_and_free<P: Peer>(object: *mut u8, stamp: u8, layout: Layout
     // SAFETY: as promised by the caller.
     unsafe { P::dealloc(object, layout) };
     u64::from(found != stamp)
+}
+
+/// Frees objects that were stamped with their number, by `P`'s call for many; returns how many were damaged.
+///
+/// # Safety
+///
+/// From `P::alloc_bulk` with `layout`, stamped, and not used any more.
+#[inline(always)]
+pub unsafe fn check_and_free_in_bulk<P: Peer>(objects: &[NonNull<u8>], layout: Layout) -> u64 {
+    let mut nr_bad = 0;
+    for (i, object) in objects.iter().enumerate() {
+        // SAFETY: live, stamped and the caller's own by its promise.
+        nr_bad += u64::from(unsafe { read_stamp(object.as_ptr()) } != i as u8);
+    }
+    // SAFETY: as promised by the caller.
+    unsafe { P::dealloc_bulk(objects, layout) };
+    nr_bad
 }

@@ -36,7 +36,15 @@ pub const fn layout(size: usize, align: usize) -> Layout {
 pub const SMALL: Layout = layout(64, 8);
 /// A page.
 pub const PAGE: Layout = layout(4096, 4096);
-/// What `thrash` and `scratch` ask for: less than a cache line.
+/// Bytes from 17 to 8192, as many between any two powers of two, by the upper half of `number`: what `rptest` asks for.
+#[inline(always)]
+pub const fn log_size(number: u64) -> usize {
+    const NR_DOUBLINGS: u64 = 9;
+    let base = 16_usize << ((number >> 48) * NR_DOUBLINGS >> 16);
+    base + 1 + (number >> 32) as usize % base
+}
+
+/// What `cache-thrash` and `cache-scratch` ask for: less than a cache line.
 pub const TINY: Layout = layout(8, 8);
 
 /// Numbers without a pattern, the same on every run.
@@ -67,6 +75,18 @@ mod tests {
             let nr_in_range = MIX.iter().filter(|layout| (base + 1..=2 * base).contains(&layout.size())).count();
             assert!((100..250).contains(&nr_in_range), "{nr_in_range} sizes above {base}");
         }
+    }
+
+    #[test]
+    fn sizes_of_rptest_are_spread_over_nine_doublings() {
+        let mut random = Random::new(1, 0);
+        let sizes = [(); 9000].map(|()| log_size(random.draw()));
+        assert!(sizes.iter().all(|size| (17..=8192).contains(size)));
+        for base in (4..13).map(|shift| 1 << shift) {
+            let nr_in_range = sizes.iter().filter(|size| (base + 1..=2 * base).contains(*size)).count();
+            assert!((800..1200).contains(&nr_in_range), "{nr_in_range} sizes above {base}");
+        }
+        assert_eq!((log_size(0), log_size(u64::MAX)), (17, 4096 + 1 + 4095));
     }
 
     #[test]

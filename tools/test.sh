@@ -36,7 +36,7 @@ failures() { totals | cut -d ' ' -f 2; }
 host() {
     stage "mm and smp" cargo test --no-fail-fast --quiet -p mm -p smp
     stage "workloads and records" cargo test --no-fail-fast --quiet -p workloads -p records --features records/read
-    stage "charts" cargo test --no-fail-fast --quiet -p plot
+    stage "charts and report" cargo test --no-fail-fast --quiet -p plot -p report
     stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib
     stage "loader and tools" cargo test --no-fail-fast --quiet -p loader -p tests --lib
     # Without the peers in C and C++: they want compilers, and no test is about them.

@@ -3,7 +3,7 @@
 //! What a mark means stands in a key above. On a narrow drawing the names stand above their rows, not beside them.
 
 use crate::axis::{Axis, Scale};
-use crate::drawing::{Anchor, Dash, Drawing, MARKS, Mark};
+use crate::drawing::{self, Anchor, Dash, Drawing, Mark};
 use crate::head::{self, Frame, Head, Layout};
 use crate::ink::Ink;
 use crate::text::{cut, width, wrap};
@@ -22,7 +22,7 @@ pub struct Kind {
 impl Kind {
     /// In the colour and shape of number `number`.
     pub fn numbered(name: impl Into<String>, number: usize) -> Self {
-        Self { name: name.into(), ink: Ink::Series(number), mark: MARKS[number % MARKS.len()] }
+        Self { name: name.into(), ink: Ink::Series(number), mark: drawing::mark(number) }
     }
 }
 
@@ -70,6 +70,8 @@ pub struct DotChart {
     pub guide: Option<(f64, String)>,
     /// A thin line joins the values of a row.
     pub is_joined: bool,
+    /// There is no key: the rows' names say it all.
+    pub is_keyless: bool,
 }
 
 impl DotChart {
@@ -83,7 +85,7 @@ impl DotChart {
         let names = names.min(layout.width * 0.4);
         let height = if is_stacked { layout.line() * 2.2 } else { layout.line() * 1.5 };
         let left = layout.margin() + if is_stacked { 2.0 } else { names + 10.0 };
-        let guide_room = if self.guide.is_some() { layout.line() } else { 0.0 };
+        let guide_room = if self.guide.is_some() { layout.line() + 6.0 } else { 0.0 };
         let top = top + guide_room;
         let bottom = top + height * self.rows.len().max(1) as f64;
         let frame = Frame { left, right: layout.width - layout.margin() - 10.0, top, bottom };
@@ -124,6 +126,9 @@ impl DotChart {
 
     /// The key, in as many lines as it takes; where it ends.
     fn draw_key(&self, drawing: &mut Drawing, layout: &Layout, top: f64) -> f64 {
+        if self.is_keyless {
+            return top;
+        }
         let size = layout.font * 0.92;
         let used = |kind: usize| self.rows.iter().flat_map(|row| &row.dots).any(|dot| dot.kind == kind);
         let (mut left, mut base) = (layout.margin(), top + layout.line());

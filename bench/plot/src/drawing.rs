@@ -42,6 +42,11 @@ pub enum Mark {
 pub const MARKS: [Mark; 8] =
     [Mark::Circle, Mark::Square, Mark::Up, Mark::Diamond, Mark::Ring, Mark::Down, Mark::Box, Mark::Cross];
 
+/// The mark of series number `number`. Where colours begin again, marks do not begin with the same one.
+pub fn mark(number: usize) -> Mark {
+    MARKS[(number + number / MARKS.len() * 3) % MARKS.len()]
+}
+
 /// How a line is broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dash {

@@ -4,7 +4,7 @@
 //! Points are joined in the order in which they are given, so that a line may turn back.
 
 use crate::axis::{Axis, Scale};
-use crate::drawing::{Anchor, Dash, Drawing, MARKS, Mark};
+use crate::drawing::{self, Anchor, Dash, Drawing, Mark};
 use crate::head::{self, Frame, Head, Layout};
 use crate::ink::Ink;
 use crate::labels::spread;
@@ -57,7 +57,7 @@ impl Series {
 
     /// A line in the colour and with the marks of number `number`.
     pub fn numbered(name: impl Into<String>, points: Vec<Point>, number: usize) -> Self {
-        let (ink, mark) = (Ink::Series(number), Some(MARKS[number % MARKS.len()]));
+        let (ink, mark) = (Ink::Series(number), Some(drawing::mark(number)));
         Self { ink, mark, ..Self::line(name, points) }
     }
 

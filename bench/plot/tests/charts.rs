@@ -44,6 +44,7 @@ fn dot_chart(values: &[f64]) -> DotChart {
         rows: rows.collect(),
         guide: Some((100.0, "one round trip".into())),
         is_joined: true,
+        ..DotChart::default()
     }
 }
 

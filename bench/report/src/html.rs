@@ -1,0 +1,160 @@
+//! Tables and figures as HTML. Every text is escaped here, and nowhere else.
+
+use std::fmt::Write as _;
+
+use plot::svg::escaped;
+use plot::{ColumnChart, DotChart, Drawing, Layout, LineChart, svg};
+
+/// A table: names at the left, figures at the right of their columns.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// What stands above its columns.
+    pub head: Vec<String>,
+    /// Its rows, each as long as the head.
+    pub rows: Vec<Vec<String>>,
+    /// Columns from the left that hold names.
+    pub nr_names: usize,
+    /// Rows that stand out, by number.
+    pub strong: Vec<usize>,
+}
+
+/// Any of the charts.
+#[derive(Clone, Debug)]
+pub enum Chart {
+    /// Lines.
+    Lines(LineChart),
+    /// Dots.
+    Dots(DotChart),
+    /// Columns.
+    Columns(ColumnChart),
+}
+
+impl Chart {
+    /// Draws it.
+    pub fn draw(&self, layout: &Layout) -> Drawing {
+        match self {
+            Self::Lines(chart) => chart.draw(layout),
+            Self::Dots(chart) => chart.draw(layout),
+            Self::Columns(chart) => chart.draw(layout),
+        }
+    }
+}
+
+/// A plot with all that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Names its files and its place on the page; letters, digits and hyphens.
+    pub slug: String,
+    /// What was found.
+    pub title: String,
+    /// Where and how.
+    pub subtitle: String,
+    /// What keeps it from meaning more.
+    pub remarks: Vec<String>,
+    /// The picture; its head is filled in from the above.
+    pub chart: Chart,
+    /// Below the picture.
+    pub table: Table,
+    /// Further tables with what they are, folded away.
+    pub more: Vec<(String, Table)>,
+}
+
+/// A name of letters, digits and hyphens, from any text.
+pub fn slug(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    let parts: String = plain.collect();
+    parts.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").chars().take(60).collect()
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn push(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    /// As HTML, in a box that scrolls sideways by itself.
+    pub fn html(&self) -> String {
+        let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+        let name = |column: usize| if column < self.nr_names { " class=\"name\"" } else { "" };
+        for (column, text) in self.head.iter().enumerate() {
+            let _ = write!(out, "<th scope=\"col\"{}>{}</th>", name(column), escaped(text));
+        }
+        out.push_str("</tr></thead>\n<tbody>\n");
+        for (number, row) in self.rows.iter().enumerate() {
+            out.push_str(if self.strong.contains(&number) { "<tr class=\"strong\">" } else { "<tr>" });
+            for (column, text) in row.iter().enumerate() {
+                let _ = match column {
+                    0 => write!(out, "<th scope=\"row\"{}>{}</th>", name(column), escaped(text)),
+                    _ => write!(out, "<td{}>{}</td>", name(column), escaped(text)),
+                };
+            }
+            out.push_str("</tr>\n");
+        }
+        out.push_str("</tbody></table></div>\n");
+        out
+    }
+}
+
+impl Plot {
+    /// The picture by itself, with title, remarks and the command that makes its numbers again.
+    pub fn alone(&self, command: &str) -> Drawing {
+        let remark = format!("{} Made again by: {command}", self.remarks.join(" "));
+        let mut chart = self.chart.clone();
+        let head = match &mut chart {
+            Chart::Lines(chart) => &mut chart.head,
+            Chart::Dots(chart) => &mut chart.head,
+            Chart::Columns(chart) => &mut chart.head,
+        };
+        (head.title, head.subtitle, head.remark) = (self.title.clone(), self.subtitle.clone(), remark);
+        chart.draw(&Layout::FULL)
+    }
+
+    /// As HTML, for a page whose plots lie in `folder`.
+    pub fn html(&self, command: &str, folder: &str) -> String {
+        let mut out = String::new();
+        let (slug, title) = (&self.slug, escaped(&self.title));
+        let _ = writeln!(out, "<figure id=\"{slug}\">\n<figcaption><h3>{title}</h3>");
+        let _ = writeln!(out, "<p class=\"sub\">{}</p></figcaption>", escaped(&self.subtitle));
+        let titled = |mut drawing: Drawing| {
+            drawing.says.clone_from(&self.title);
+            drawing
+        };
+        out.push_str(&svg::inline(&titled(self.chart.draw(&Layout::WIDE)), "wide"));
+        out.push_str(&svg::inline(&titled(self.chart.draw(&Layout::NARROW)), "narrow"));
+        for remark in &self.remarks {
+            let _ = writeln!(out, "<p class=\"remark\">{}</p>", escaped(remark));
+        }
+        out.push_str(&self.table.html());
+        for (what, table) in &self.more {
+            let _ = writeln!(out, "<details><summary>{}</summary>\n{}</details>", escaped(what), table.html());
+        }
+        let _ = writeln!(
+            out,
+            "<p class=\"command\">Made again by <code>{}</code> · <a href=\"{folder}/{slug}.svg\">SVG</a> · \
+             <a href=\"{folder}/{slug}.png\">PNG</a></p>\n</figure>",
+            escaped(command),
+        );
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_is_safe_in_a_path_and_in_a_link() {
+        assert_eq!(slug("../Pair 64 <b>"), "pair-64-b");
+        assert_eq!(slug("€"), "");
+        assert!(slug(&"x".repeat(1000)).len() <= 60);
+    }
+
+    #[test]
+    fn cells_are_escaped() {
+        let head = vec!["<script>".into(), "a&b".into()];
+        let table = Table { head, rows: vec![vec!["\"x\"".into(), "<td>".into()]], nr_names: 1, strong: vec![0] };
+        let html = table.html();
+        assert!(html.contains("&lt;script&gt;") && html.contains("a&amp;b") && html.contains("&lt;td&gt;"));
+        assert!(!html.contains("<script>") && html.contains("class=\"strong\""));
+    }
+}

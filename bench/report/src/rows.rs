@@ -1,0 +1,109 @@
+//! A run's rows by workload, each with the quartiles of its repetitions.
+
+use records::Throughput;
+use records::lines::Recording;
+
+use crate::stats::Quartiles;
+
+/// A row, and the time of a CPU for one operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'r> {
+    /// The record.
+    pub row: &'r Throughput<'static>,
+    /// In ticks.
+    pub ticks: Quartiles,
+}
+
+/// The rows of a workload that vary in the same thing.
+#[derive(Clone, Debug)]
+pub struct Workload<'r> {
+    /// Its name.
+    pub name: &'r str,
+    /// What an operation is.
+    pub unit: &'r str,
+    /// What varies beside the number of CPUs.
+    pub scale: Option<&'r str>,
+    /// Its cells in recorded order, one for each contender, number of CPUs and scale value: the last that was recorded.
+    pub cells: Vec<Cell<'r>>,
+}
+
+/// All workloads in recorded order. Rows without a repetition, or one that took no time, are left out.
+pub fn workloads(recording: &Recording) -> Vec<Workload<'_>> {
+    let mut workloads: Vec<Workload<'_>> = Vec::new();
+    for row in &recording.rows {
+        let Some(ticks) = quartiles(recording, row) else { continue };
+        let (name, unit, scale) = (row.workload.as_ref(), row.unit.as_ref(), row.scale.as_deref());
+        let place = workloads.iter().position(|it| (it.name, it.unit, it.scale) == (name, unit, scale));
+        let place = place.unwrap_or_else(|| {
+            workloads.push(Workload { name, unit, scale, cells: Vec::new() });
+            workloads.len() - 1
+        });
+        let cells = &mut workloads[place].cells;
+        let is_same = |cell: &Cell<'_>| key(cell.row) == key(row);
+        match cells.iter_mut().find(|cell| is_same(cell)) {
+            Some(cell) => *cell = Cell { row, ticks },
+            None => cells.push(Cell { row, ticks }),
+        }
+    }
+    workloads
+}
+
+/// How many rows [`workloads`] leaves out.
+pub fn nr_left_out(recording: &Recording) -> usize {
+    recording.rows.iter().filter(|row| quartiles(recording, row).is_none()).count()
+}
+
+fn key<'r>(row: &'r Throughput<'static>) -> (&'r str, u64, Option<u64>) {
+    (&row.contender, row.cpus, row.scale_value)
+}
+
+/// Quartiles in ticks.
+pub fn quartiles(recording: &Recording, row: &Throughput<'_>) -> Option<Quartiles> {
+    let ticks: Vec<f64> = row.milliticks_per_op.iter().map(|&milli| milli as f64 / 1000.0).collect();
+    let quartiles = match *ticks.as_slice() {
+        [low, median, high] if recording.meta.is_summary => Quartiles { low, median, high },
+        _ => Quartiles::of(&ticks)?,
+    };
+    (quartiles.median > 0.0).then_some(quartiles)
+}
+
+impl<'r> Workload<'r> {
+    /// Contenders in recorded order.
+    pub fn contenders(&self) -> Vec<&'r str> {
+        unique(self.cells.iter().map(|cell| cell.row.contender.as_ref()))
+    }
+
+    /// Numbers of CPUs, ascending.
+    pub fn cpus(&self) -> Vec<u64> {
+        let mut cpus = unique(self.cells.iter().map(|cell| cell.row.cpus));
+        cpus.sort_unstable();
+        cpus
+    }
+
+    /// Values of the scale, ascending.
+    pub fn scale_values(&self) -> Vec<u64> {
+        let mut values = unique(self.cells.iter().filter_map(|cell| cell.row.scale_value));
+        values.sort_unstable();
+        values
+    }
+
+    /// One cell.
+    pub fn cell(&self, contender: &str, cpus: u64, scale_value: Option<u64>) -> Option<&Cell<'r>> {
+        self.cells.iter().find(|cell| key(cell.row) == (contender, cpus, scale_value))
+    }
+
+    /// Whether more of its operations are better, rather than less time for each.
+    pub fn is_throughput(&self) -> bool {
+        matches!(self.unit, "pair" | "event" | "object" | "operation" | "alloc" | "free")
+    }
+}
+
+/// What occurs, once each, in order.
+pub fn unique<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.fold(Vec::new(), |mut kept, value| {
+        if !kept.contains(&value) {
+            kept.push(value);
+        }
+        kept
+    })
+}

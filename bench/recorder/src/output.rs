@@ -1,0 +1,150 @@
+//! A recording on its way to the disk: checked by the kernel's own checker, and there as a whole or not at all.
+//!
+//! Called by: [`crate::record`].
+
+use crate::error::{Error, IoExt};
+use kernel::trace::Trace;
+use kernel::trace_check::{ObjectState, Summary};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where a recording will go.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    is_replaced: bool,
+}
+
+/// A file that is removed unless it gets its name.
+struct Partial {
+    path: PathBuf,
+    file: File,
+}
+
+impl Output {
+    /// Makes sure, before anything runs, that a file can be written there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] if `is_replaced` does not allow that; the folder is not there or not ours.
+    pub fn new(path: &Path, is_replaced: bool) -> Result<Output, Error> {
+        let output = Output { path: path.into(), is_replaced };
+        output.refuse_existing()?;
+        output.partial().map(drop)?;
+        Ok(output)
+    }
+
+    /// Checks `bytes` as the kernel will before it replays them, and writes them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`]; the disk is full. What stood there before is then still there.
+    pub fn write(&self, bytes: &[u8]) -> Result<Summary, Error> {
+        let summary = check(bytes).map_err(Error::Refused)?;
+        let mut partial = self.partial()?;
+        partial.file.write_all(bytes).and_then(|()| partial.file.sync_all()).doing("write", &self.path)?;
+        self.refuse_existing()?;
+        fs::rename(&partial.path, &self.path).doing("write", &self.path)?;
+        Ok(summary)
+    }
+
+    fn refuse_existing(&self) -> Result<(), Error> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if !self.is_replaced || found.is_dir() => Err(Error::Exists { path: self.path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn partial(&self) -> Result<Partial, Error> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".partial-{}", std::process::id()));
+        let path = PathBuf::from(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).doing("make", &path)?;
+        Ok(Partial { path, file })
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Gone already where it got its name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// What is in a recording, if the kernel would accept it.
+///
+/// # Errors
+///
+/// What is wrong, and at which event.
+pub fn check(bytes: &[u8]) -> Result<Summary, kernel::trace_fault::Damaged> {
+    let trace = Trace::parse(bytes)?;
+    let mut scratch = vec![ObjectState::NEW; trace.header().nr_objects as usize];
+    trace.validate(&mut scratch).map(|checked| *checked.summary())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: &[u8] = include_bytes!("../../../tests/data/fork-exec-small.kmt");
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("bandolier-output-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        folder
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("a folder").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_recording_is_there_as_a_whole_and_nothing_beside_it() {
+        let folder = folder("whole");
+        let output = Output::new(&folder.join("a.kmt"), false).expect("a free name");
+        assert_eq!(names(&folder), [""; 0]);
+        assert_eq!(output.write(REAL).expect("room").nr_events, 21_504);
+        assert_eq!(names(&folder), ["a.kmt"]);
+        assert_eq!(fs::read(folder.join("a.kmt")).expect("the file"), REAL);
+        fs::remove_dir_all(folder).expect("ours");
+    }
+
+    #[test]
+    fn what_is_there_stays_unless_it_may_be_replaced() {
+        let folder = folder("exists");
+        let path = folder.join("a.kmt");
+        fs::write(&path, "precious").expect("room");
+        assert!(matches!(Output::new(&path, false), Err(Error::Exists { .. })));
+        let output = Output::new(&path, true).expect("may be replaced");
+        let damaged = &REAL[..REAL.len() - 8];
+        assert!(matches!(output.write(damaged), Err(Error::Refused(_))));
+        assert_eq!(fs::read(&path).expect("the file"), b"precious");
+        output.write(REAL).expect("room");
+        assert_eq!(fs::read(&path).expect("the file"), REAL);
+        assert!(matches!(Output::new(&folder, true), Err(Error::Exists { .. })));
+        fs::remove_dir_all(folder).expect("ours");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_said_before_anything_runs() {
+        let error = Output::new(Path::new("/nonexistent/a.kmt"), false).expect_err("no folder");
+        assert!(error.to_string().contains("/nonexistent"), "{error}");
+        assert_eq!(error.exit_code(), 125);
+    }
+
+    #[test]
+    fn a_full_disk_leaves_nothing() {
+        let folder = folder("full");
+        let output = Output::new(&folder.join("full"), false).expect("a free name");
+        // /dev/full takes the place of the partial file: opened for writing, it has no room for anything.
+        let mut full = OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
+        let error = full.write_all(REAL).doing("write", &output.path).expect_err("no room");
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(names(&folder), [""; 0]);
+        fs::remove_dir_all(folder).expect("ours");
+    }
+}

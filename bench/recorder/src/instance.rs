@@ -50,8 +50,9 @@ impl Instance {
         instance.set("tracing_on", "0")?;
         instance.set("trace_clock", "mono")?;
         instance.set("buffer_size_kb", &settings.buffer_kib.to_string())?;
-        // Names of commands are of no use here, and keeping them costs each context switch.
-        instance.set("options/record-cmd", "0")?;
+        // Names of commands are of no use here, and keeping them costs each context switch. Kernels that have this option
+        // for all instances at once keep them.
+        let _ = instance.set("trace_options", "norecord-cmd");
         // Where there are fewer events to wait for, the reader has to hurry less. Kernels before 5.0 wake for any.
         let _ = instance.set("buffer_percent", "25");
         if let Some(pid) = settings.only_pid {

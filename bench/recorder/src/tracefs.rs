@@ -5,7 +5,7 @@
 use crate::error::{Error, IoExt};
 use crate::format::EventFormat;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A mounted tracefs.
@@ -45,7 +45,7 @@ impl Tracefs {
     /// The file cannot be read or understood.
     pub fn event_format(&self, name: &str) -> Result<Option<EventFormat>, Error> {
         let path = self.path(&format!("events/kmem/{name}/format"));
-        match fs::read_to_string(&path) {
+        match fs::File::open(&path).and_then(whole) {
             Ok(text) => Ok(Some(EventFormat::parse(name, &text)?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).doing("read", &path),
@@ -67,7 +67,18 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<(), Error> {
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).doing("read", path)
+    fs::File::open(path).and_then(whole).doing("read", path)
+}
+
+/// All of a file, in large pieces: some of these files are empty from the second read on, however little the first took.
+fn whole(mut file: fs::File) -> std::io::Result<String> {
+    let (mut text, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+            length => text.extend_from_slice(piece.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,15 +18,26 @@
 //! | [`mod@record`] | all of it, in order |
 //! | [`told`] | what it came to, in words |
 //!
+//! And how one is described:
+//!
+//! | file | what |
+//! |---|---|
+//! | [`survey`] | what a recording shows |
+//! | [`description`], [`charts`] | in words, as JSON, as plots |
+//! | [`info`] | all of it |
+//!
 //! The kernel is asked, by its own `format` files, about the layout of all that is read.
 
 #![deny(unsafe_code)]
 
+pub mod charts;
 pub mod collect;
 pub mod command;
 pub mod decode;
+pub mod description;
 pub mod error;
 pub mod format;
+pub mod info;
 pub mod instance;
 pub mod janitor;
 pub mod ledger;
@@ -37,6 +48,7 @@ pub mod page;
 mod pages;
 pub mod record;
 pub mod signals;
+pub mod survey;
 pub mod told;
 pub mod tracefs;
 

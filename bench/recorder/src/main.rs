@@ -1,8 +1,9 @@
 //! `bandolier-trace record OUT -- COMMAND`, `bandolier-trace info FILE`: the recipes `record-trace` and `trace-info`.
 
-use recorder::options::{self, Task};
-use recorder::{janitor, record, told};
-use std::path::Path;
+use recorder::options::{self, InfoRequest, Task};
+use recorder::{info, janitor, record, told};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Task::Janitor(dir) => ExitCode::from(u8::from(!janitor::run(&dir))),
-        Task::Info(_) => ExitCode::SUCCESS,
+        Task::Info(request) => describe(&request),
         Task::Record(request) => {
             // The name of this program, even if it has been replaced since it was started.
             match record::record(&request, Path::new("/proc/self/exe")) {
@@ -32,6 +33,24 @@ fn main() -> ExitCode {
                     ExitCode::from(error.exit_code())
                 }
             }
+        }
+    }
+}
+
+fn describe(request: &InfoRequest) -> ExitCode {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    match info::describe(request, &target.join("bench")) {
+        Ok(info) => {
+            // A reader that has seen enough, such as `head`, is no failure.
+            let _ = std::io::stdout().write_all(info.text.as_bytes());
+            if let Some(path) = info.plot {
+                eprintln!("plot: {}", path.display());
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bandolier-trace: error: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -55,6 +55,20 @@ figures: build
 bench-native *args:
     @CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}" cargo run --quiet --release --package bench -- {{ args }}
 
+# Record what this host's Linux kernel allocates while a command runs: OUT -- COMMAND... (root; docs/recordings.md)
+[group('run')]
+[no-cd]
+[positional-arguments]
+record-trace OUT *COMMAND:
+    @{{ quote(justfile_directory() / "tools/trace.sh") }} record "$@"
+
+# Describe a recording, in words and with a plot: sizes, lifetimes, live bytes, frees on other CPUs
+[group('run')]
+[no-cd]
+[positional-arguments]
+trace-info FILE *ARGS:
+    @{{ quote(justfile_directory() / "tools/trace.sh") }} info "$@"
+
 # Add function, file and line to the kernel addresses in a serial log
 [group('run')]
 symbolize LOG:

@@ -184,7 +184,7 @@ fn lifetimes(survey: &Survey) -> LineChart {
         let counts = kind.by_log2_lifetime.iter().take(NR_LIFETIMES).enumerate();
         let points = counts.map(|(log2, &count)| {
             sum += count;
-            Point::at((2u64 << log2) as f64, 100.0 * sum as f64 / all)
+            Point::at((2u64 << log2) as f64, sum as f64 / all)
         });
         let end = kind.lifetimes.max().max(1).ilog2() as usize + 1;
         points.take(end).collect::<Vec<_>>()
@@ -194,14 +194,14 @@ fn lifetimes(survey: &Survey) -> LineChart {
         head: Head {
             title: format!("Half of all objects are freed within {} events", Count(objects.lifetimes.percentile(50))),
             subtitle: format!(
-                "page runs: {}; of the others, see the curve. {} live at the end are left out",
+                "half of all page runs within {}; {} that were live at the end are left out",
                 Count(runs.lifetimes.percentile(50)),
                 Count(survey.nr_live_at_end)
             ),
             ..Head::default()
         },
         x: Axis::log("lifetime in events", Unit::Plain),
-        y: Axis::linear("freed by then", Unit::Percent).including(&[0.0, 100.0]),
+        y: Axis::linear("freed by then", Unit::Percent).including(&[1.0]),
         series: vec![Series::numbered("page runs", points(runs), 1), Series::numbered("objects", points(objects), 2)],
         bands: Vec::new(),
     }
@@ -213,7 +213,7 @@ fn cross(survey: &Survey) -> Chart {
     let range = occurring(counts, |&(freed, _)| freed > 0);
     let column = |log2: usize| {
         let (freed, cross) = counts[log2];
-        Column { name: size_name(log2), value: 100.0 * cross as f64 / freed.max(1) as f64 }
+        Column { name: size_name(log2), value: cross as f64 / freed.max(1) as f64 }
     };
     Chart::Columns(ColumnChart {
         head: Head {
@@ -222,7 +222,7 @@ fn cross(survey: &Survey) -> Chart {
             ..Head::default()
         },
         x_label: "size: from this on, to the next".into(),
-        y: Axis::linear("freed on another CPU", Unit::Percent).including(&[100.0]),
+        y: Axis::linear("freed on another CPU", Unit::Percent),
         columns: range.map(column).collect(),
         series: 3,
     })

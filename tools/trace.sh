@@ -1,0 +1,28 @@
+#!/bin/sh
+# Builds the recorder and runs it in the caller's folder; arguments go to it as they are.
+# Usage: trace.sh record OUT [--] COMMAND... | trace.sh info FILE [options]
+set -eu
+caller=$(pwd)
+cd "$(dirname "$0")/.."
+. tools/lib.sh
+case $target_dir in
+/*) ;;
+*) target_dir=$(pwd)/$target_dir ;;
+esac
+program=$target_dir/release/bandolier-trace
+
+have cc || die "gcc is needed to link the recorder: package gcc"
+# Before anything is recorded: the build is no part of it.
+cargo build --quiet --release --package recorder --bin bandolier-trace
+cd "$caller"
+if [ "${1:-}" = record ] && [ "$(id -u)" != 0 ]; then
+    shift
+    say "recording the kernel's events needs root; the program is built, and this runs it:" >&2
+    say "  sudo $program record $*" >&2
+    exit 125
+fi
+if [ "${1:-}" = info ]; then
+    # Where the plot goes. Not while recording: the command may be a build of its own.
+    export CARGO_TARGET_DIR="$target_dir"
+fi
+exec "$program" "$@"

@@ -8,6 +8,7 @@ cargo fmt --all --check
 cargo clippy --quiet --all-targets -p mm -p smp -p workloads -p records --features records/read -p plot -p report -p tests -- -D warnings
 # Without the peers in C and C++, which want compilers for these.
 cargo clippy --quiet --all-targets -p bench --no-default-features -- -D warnings
+cargo clippy --quiet --all-targets -p recorder -- -D warnings
 cargo clippy --quiet --lib --tests -p arch -p kernel -p loader -- -D warnings
 if target_installed; then
     cargo clippy --quiet --release --target "$target" -p kernel --bin bandolier -p loader --bin loader -- -D warnings

@@ -40,6 +40,7 @@ host() {
     stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib
     stage "loader and tools" cargo test --no-fail-fast --quiet -p loader -p tests --lib
     # Without the peers in C and C++: they want compilers, and no test is about them.
+    stage "recorder" cargo test --no-fail-fast --quiet -p recorder
     stage "bench" cargo test --no-fail-fast --quiet -p bench --no-default-features
     stage "instruction budget" tools/budget.sh
 }

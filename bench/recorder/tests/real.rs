@@ -55,9 +55,15 @@ fn with_tracefs(name: &str, test: fn(&Path)) {
             let mut command = Command::new("unshare");
             command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&folder.0).env(MOUNTED, &folder.0);
             command.arg(std::env::current_exe().expect("a test")).args([name, "--exact", "--nocapture"]);
-            match command.status() {
-                Ok(status) if status.code() == Some(NO_TRACEFS) => eprintln!("{name}: skipped, there is no tracefs"),
-                Ok(status) => assert!(status.success(), "{name} in a namespace of its own"),
+            // Its output would be counted as that of a test of its own.
+            match command.output() {
+                Ok(output) if output.status.code() == Some(NO_TRACEFS) => {
+                    eprintln!("{name}: skipped, there is no tracefs");
+                }
+                Ok(output) => {
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    assert!(output.status.success(), "in a namespace of its own:\n{text}{}", said(&output));
+                }
                 Err(error) => eprintln!("{name}: skipped, unshare: {error}"),
             }
         }

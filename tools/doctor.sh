@@ -35,6 +35,10 @@ kvm_state() {
     done
 }
 
+tracefs_state() {
+    awk '$3 == "tracefs" { print $2; exit }' /proc/mounts 2>/dev/null
+}
+
 limine=${LIMINE_DIR:-.limine}
 row state what "here, or how to get it" "what for"
 check required rustc "$(first_line rustc --version)" "builds everything" "install stable Rust with rustup"
@@ -47,6 +51,7 @@ check optional ovmf "$(ovmf_file)" "boot=uefi" "package ovmf, or set OVMF"
 check optional kvm "$(kvm_state)" "runs at full speed" "emulation is used instead"
 check optional gdb "$(first_line gdb --version)" "just gdb" "package gdb"
 check optional addr2line "$(first_line addr2line --version)" "just symbolize" "package binutils"
+check optional tracefs "$(tracefs_state)" "just record-trace, as root" "mount -t tracefs nodev /sys/kernel/tracing"
 check optional miri "$(cargo +nightly miri --version 2>/dev/null | head -n 1)" "just miri" "rustup toolchain add nightly -c miri"
 check optional recordings "$(ls -d ../shared/traces 2>/dev/null)" "replays of large recordings" "beside the project, in shared/traces"
 

@@ -36,7 +36,8 @@ impl Command {
         let child = std::process::Command::new(program).args(arguments).spawn();
         let mut child = child.map_err(|source| Error::Command { name: name(), source })?;
         match signals::process_fd(child.id()).doing("watch", Path::new(program)) {
-            Ok(ended) => Ok(Command { child, ended, nr_signals: signals::received().0 }),
+            // One that came before the command did is for it, too.
+            Ok(ended) => Ok(Command { child, ended, nr_signals: 0 }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();

@@ -40,7 +40,9 @@ impl fmt::Display for Description<'_> {
         let afar = Percent(nr_cross, nr_frees);
         let (bytes, peak) = (Bytes(survey.summary.total_bytes), Bytes(survey.summary.peak_live_bytes));
         writeln!(f, "{:<24} {:>14} {bytes:>14} {peak:>12} {afar:>12}", "both", Count(survey.summary.nr_objects))?;
-        writeln!(f, "live at the end: {} (freed there by CPU 0)", Count(survey.nr_live_at_end))?;
+        let with_end = Percent(survey.summary.nr_cross_cpu_frees, survey.summary.nr_objects);
+        let nr_live_at_end = Count(survey.nr_live_at_end);
+        writeln!(f, "live at the end: {nr_live_at_end}, freed there by CPU 0; with these {with_end} are freed afar")?;
 
         writeln!(f, "\nlive bytes over its course, up to {peak}")?;
         writeln!(f, "  {}", sparkline(&survey.moments))?;

@@ -115,7 +115,11 @@ impl fmt::Display for Error {
             ),
             Error::NoTracefs { at: Some(path) } => write!(f, "{} is no tracefs: it has no `instances`", path.display()),
             Error::NotPermitted { path } => {
-                write!(f, "{}: not permitted; recording the kernel's events needs root", path.display())
+                write!(
+                    f,
+                    "{}: not permitted; recording the kernel's events needs root and a kernel that is not locked down",
+                    path.display()
+                )
             }
             Error::EventsMissing { names } => {
                 write!(f, "this kernel does not have the events kmem/{}", names.join(", kmem/"))

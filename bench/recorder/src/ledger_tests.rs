@@ -205,7 +205,7 @@ proptest! {
     /// Few addresses, so that all of them come again in every way; the checker is the kernel's.
     #[test]
     fn any_events_make_a_good_recording(
-        events in prop::collection::vec((any_call(), 0..24u64, prop_oneof![0..6u32, Just(9000), any::<u32>()], 0..70u16, any::<bool>()), 0..400),
+        events in prop::collection::vec((any_call(), 0..24u64, prop_oneof![0..6u32, Just(9000), any::<u32>()], 0..70u16, any::<bool>()), 0..200),
     ) {
         let mut ledger = Ledger::new(PAGE, 70);
         for (call, key, size, cpu, is_own) in events {

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// What became of the kernel's events.
     pub counts: Counts,
+    /// How many CPUs the machine has; the format folds those beyond 64.
+    pub nr_cpus: u16,
     /// Of each CPU, what the kernel says of its buffer, and what the pages said.
     pub cpus: Vec<CpuOutcome>,
     /// Each CPU's buffer in KiB.
@@ -103,7 +105,8 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     signals::catch().doing("catch signals for", program)?;
 
     let events: Vec<&str> = formats.iter().map(|format| format.name.as_str()).collect();
-    let buffer_kib = request.buffer_mib.map_or_else(suitable_buffer_kib, |mib| mib.saturating_mul(1024).max(64));
+    let nr_cpus = nr_online();
+    let buffer_kib = request.buffer_mib.map_or_else(|| suitable_buffer_kib(nr_cpus), |mib| mib.saturating_mul(1024));
     let only_pid = request.is_command_only.then(std::process::id);
     let instance = Instance::create(&tracefs, &events, &Settings { buffer_kib, only_pid })?;
     let janitor = Janitor::start(program, instance.dir())?;
@@ -137,7 +140,10 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     drop(instance);
     drop(janitor);
 
-    let (bytes, counts) = told(&mut found, cpus.last().map_or(1, |cpu| cpu.saturating_add(1)));
+    // Buffers there are for all CPUs that might be plugged in.
+    let highest = found.iter().filter(|found| found.nr_read > 0).map(|found| found.cpu).max();
+    let nr_cpus = highest.map_or(1, |cpu| cpu.saturating_add(1)).max(nr_cpus);
+    let (bytes, counts) = told(&mut found, nr_cpus);
     for (kind, count) in [(Kind::Object, counts.nr_objects), (Kind::PageRun, counts.nr_page_runs)] {
         if count == 0 {
             return Err(Error::NoneSeen { kind, nr_records: counts.nr_records });
@@ -155,6 +161,7 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     Ok(Outcome {
         summary,
         counts,
+        nr_cpus,
         cpus: cpus.collect(),
         buffer_kib,
         elapsed,
@@ -192,10 +199,39 @@ fn formats(tracefs: &Tracefs) -> Result<Vec<crate::format::EventFormat>, Error> 
 
 /// A 64th of the memory that is available, shared by the CPUs, between 1 and 32 MiB for each: that is some 16,000 to
 /// 500,000 events.
-fn suitable_buffer_kib() -> u64 {
+fn suitable_buffer_kib(nr_cpus: u16) -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available =
-        meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok());
-    let nr_cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    (available.unwrap_or(0u64) / 64 / nr_cpus).clamp(1 << 10, 32 << 10)
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let available_kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0u64);
+    (available_kib / 64 / u64::from(nr_cpus.max(1))).clamp(1 << 10, 32 << 10)
+}
+
+/// One more than the number of the last CPU that is online.
+fn nr_online() -> u16 {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    last_of_list(&list).map_or(1, |cpu| cpu.saturating_add(1))
+}
+
+/// The last number of a list such as `0-3,8-11`.
+fn last_of_list(list: &str) -> Option<u16> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cpu_of_a_list_is_found() {
+        assert_eq!(last_of_list("0-3,8-11\n"), Some(11));
+        assert_eq!([last_of_list("0\n"), last_of_list("0,2"), last_of_list("")], [Some(0), Some(2), None]);
+        assert!(nr_online() >= 1);
+    }
+
+    #[test]
+    fn buffers_are_of_a_sensible_size_on_any_machine() {
+        assert!((1 << 10..=32 << 10).contains(&suitable_buffer_kib(1)));
+        assert!((1 << 10..=32 << 10).contains(&suitable_buffer_kib(0)));
+        assert!(suitable_buffer_kib(u16::MAX) <= suitable_buffer_kib(1));
+    }
 }

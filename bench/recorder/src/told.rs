@@ -18,13 +18,13 @@ pub struct Told<'a> {
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { summary, counts, cpus, elapsed, .. } = self.outcome;
+        let Outcome { summary, counts, nr_cpus, elapsed, .. } = self.outcome;
         let path = self.path.display();
         writeln!(
             f,
             "recorded: {path}: {} events of {} CPUs in {}: {} objects, {} page runs, peak live {}",
             Count(summary.nr_events),
-            cpus.len(),
+            nr_cpus,
             Nanos(elapsed.as_millis() as u64 * 1_000_000),
             Count(counts.nr_objects),
             Count(counts.nr_page_runs),
@@ -51,8 +51,8 @@ impl fmt::Display for Told<'_> {
         if !left_out.is_empty() {
             writeln!(f)?;
         }
-        if cpus.len() > kernel::trace::MAX_CPUS {
-            writeln!(f, "recorded: the format has 64 CPUs: CPU n of {} is recorded as n mod 64", cpus.len())?;
+        if usize::from(*nr_cpus) > kernel::trace::MAX_CPUS {
+            writeln!(f, "recorded: the format has 64 CPUs: CPU n of {nr_cpus} is recorded as n mod 64")?;
         }
         if self.outcome.is_full {
             writeln!(f, "recorded: stopped at the most events that are kept (--max-events), before the command ended")?;

@@ -9,16 +9,16 @@ use crate::decode::Record;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// All records, `streams[cpu]` being those of one CPU in its order. A time that is before the one in front of it counts
-/// as that one's.
+/// All records, `streams[cpu]` being those of one CPU in its order. What has a time before that in front
+/// of it comes right behind it.
 pub fn by_time(streams: &[Vec<Record>]) -> impl Iterator<Item = Record> + '_ {
     let mut next: BinaryHeap<_> =
         streams.iter().enumerate().filter_map(|(i, stream)| Some(Reverse((stream.first()?.time_ns, i, 0)))).collect();
     std::iter::from_fn(move || {
-        let Reverse((time_ns, i, at)) = next.pop()?;
+        let Reverse((_, i, at)) = next.pop()?;
         let stream = streams.get(i)?;
         if let Some(following) = stream.get(at + 1) {
-            next.push(Reverse((following.time_ns.max(time_ns), i, at + 1)));
+            next.push(Reverse((following.time_ns, i, at + 1)));
         }
         stream.get(at).copied()
     })

@@ -13,7 +13,7 @@
 //! - the format knows 64 CPUs: of more, CPU n is recorded as n mod 64.
 //!
 //! Pages that the slab layer takes for its slabs are page runs like any others: that is what the recorded kernel's page
-//! allocator was asked for.
+//! allocator was asked for. They are counted by themselves, and left out where that is wanted.
 //!
 //! Invariant: the events written so far are those of a recording whose live objects have not been freed yet.
 //!
@@ -50,6 +50,10 @@ pub struct Counts {
     pub nr_in_pieces: u64,
     /// Large `kmalloc`s left out because their page run is recorded.
     pub nr_large_kmallocs: u64,
+    /// Page runs in which objects were handed out.
+    pub nr_slab_runs: u64,
+    /// Their bytes.
+    pub slab_bytes: u64,
     /// Allocations of the recorder's own, left out.
     pub nr_own: u64,
     /// Allocations left out because their size is 0 or does not fit the format.
@@ -70,6 +74,9 @@ pub struct Ledger {
     pages: Pages<Entry>,
     /// Of each CPU, the page run that it took last, until an object claims it.
     last_run: Vec<Option<u64>>,
+    /// Of each page run to come, whether it is a slab's.
+    is_slab: std::vec::IntoIter<bool>,
+    are_slabs_recorded: bool,
     counts: Counts,
 }
 
@@ -97,13 +104,22 @@ impl Ledger {
             objects: HashMap::new(),
             pages: Pages::default(),
             last_run: vec![None; nr_cpus.into()],
+            is_slab: Vec::new().into_iter(),
+            are_slabs_recorded: true,
             counts: Counts::default(),
         }
+    }
+
+    /// Tells which page runs are slabs, as [`crate::slab_pages::mark`] has found, and whether these are recorded.
+    #[must_use]
+    pub fn with_slabs(self, is_slab: Vec<bool>, are_slabs_recorded: bool) -> Ledger {
+        Ledger { is_slab: is_slab.into_iter(), are_slabs_recorded, ..self }
     }
 
     /// Takes the next event.
     pub fn add(&mut self, record: &Record) {
         self.counts.nr_records += 1;
+        let is_slab = record.call == Call::PageAlloc && self.is_slab.next().unwrap_or(false);
         let is_page = matches!(record.call, Call::PageAlloc | Call::PageFree);
         // The number of a page that was not to be had is -1.
         if (is_page && record.key >= 1 << 52) || (!is_page && record.key < LOWEST_ADDRESS) {
@@ -113,7 +129,7 @@ impl Ledger {
         match record.call {
             Call::Kmalloc | Call::CacheAlloc => self.object(record),
             Call::Free => self.free_object(record),
-            Call::PageAlloc => self.page_run(record),
+            Call::PageAlloc => self.page_run(record, is_slab),
             Call::PageFree => self.free_pages(record),
         }
     }
@@ -148,7 +164,7 @@ impl Ledger {
         }
     }
 
-    fn page_run(&mut self, record: &Record) {
+    fn page_run(&mut self, record: &Record, is_slab: bool) {
         let size = self.page_bytes.checked_shl(record.size).filter(|size| size >> record.size == self.page_bytes);
         let nr_pages = 1u64.checked_shl(record.size);
         let (Some(size), Some(nr_pages)) = (size, nr_pages) else {
@@ -158,7 +174,11 @@ impl Ledger {
         for old in self.pages.take_overlapping(record.key, nr_pages) {
             self.reuse(old, Kind::PageRun, record.cpu);
         }
-        let entry = if record.is_own {
+        self.counts.nr_slab_runs += u64::from(is_slab);
+        self.counts.slab_bytes += if is_slab { size } else { 0 };
+        let entry = if is_slab && !self.are_slabs_recorded {
+            LEFT_OUT
+        } else if record.is_own && !is_slab {
             self.counts.nr_own += 1;
             LEFT_OUT
         } else {

@@ -165,6 +165,25 @@ fn what_does_not_fit_the_format_is_left_out_and_counted() {
 }
 
 #[test]
+fn slabs_are_counted_and_left_out_where_that_is_wanted() {
+    let records = [
+        record(Call::PageAlloc, 8, 1, 0),
+        // Not to be had: it has its place among the marks all the same.
+        record(Call::PageAlloc, u64::MAX, 0, 0),
+        record(Call::PageAlloc, 16, 0, 0),
+        record(Call::PageFree, 16, 0, 0),
+        record(Call::PageFree, 8, 1, 0),
+    ];
+    for (are_recorded, nr_runs) in [(true, 2), (false, 1)] {
+        let mut ledger = Ledger::new(PAGE, 4).with_slabs(vec![true, false, false], are_recorded);
+        records.iter().for_each(|record| ledger.add(record));
+        let (bytes, counts) = ledger.finish();
+        assert_eq!((checked(&bytes).0.nr_page_runs, counts.nr_slab_runs, counts.slab_bytes), (nr_runs, 1, 8192));
+        assert_eq!(counts.nr_unseen_allocs, 0);
+    }
+}
+
+#[test]
 fn failed_allocations_and_frees_of_nothing_are_left_out() {
     let (events, counts) = play(&[
         record(Call::Kmalloc, 0, 64, 0),

@@ -9,6 +9,7 @@
 //! | [`page`] | a page of the kernel's ring buffer |
 //! | [`decode`] | an event of the allocators |
 //! | [`merge`] | all CPUs' events in one order |
+//! | [`slab_pages`] | which page runs are slabs |
 //! | [`ledger`] | which free belongs to which allocation; the recording's bytes |
 //! | [`output`] | the file |
 //! | [`tracefs`], [`instance`] | the kernel's side: a trace instance of our own |
@@ -48,6 +49,7 @@ pub mod page;
 mod pages;
 pub mod record;
 pub mod signals;
+pub mod slab_pages;
 pub mod survey;
 pub mod told;
 pub mod tracefs;

@@ -11,17 +11,18 @@ pub const USAGE: &str = "usage: bandolier-trace record [options] OUT [--] COMMAN
        bandolier-trace info [options] FILE
 
 record: run COMMAND, record what this Linux kernel's allocators are asked for while it runs, and write it to OUT
-  --buffer MIB        each CPU's ring buffer (default: 1/64 of the available memory for all, 1 to 32 each)
-  --max-events N      stop recording after N events, while the command goes on (default: 20,000,000)
-  --command-only      only what COMMAND's processes ask for; default: the whole machine
-  --force             replace OUT if it exists
-  --tracefs DIR       where tracefs is mounted (default: from /proc/mounts)
+  --buffer MIB          each CPU's ring buffer (default: 1/64 of the available memory for all, 1 to 32 each)
+  --max-events N        stop recording after N events, while the command goes on (default: 20,000,000)
+  --command-only        only what COMMAND's processes ask for; default: the whole machine
+  --without-slab-pages  leave out the page runs in which objects were handed out
+  --force               replace OUT if it exists
+  --tracefs DIR         where tracefs is mounted (default: from /proc/mounts)
   exit status: COMMAND's own; 125 if there is no recording, 126 or 127 if COMMAND cannot be started
 
 info: describe the recording FILE
-  --json              one object on one line
-  --plot OUT          the plot goes there: .svg, .png or .html (default: target/bench/NAME.svg)
-  --no-plot           no plot";
+  --json                one object on one line
+  --plot OUT            the plot goes there: .svg, .png or .html (default: target/bench/NAME.svg)
+  --no-plot             no plot";
 
 /// The most events if nothing is said: 480 MB while recording, 160 MB and more as a file.
 const DEFAULT_MAX_EVENTS: u64 = 20_000_000;
@@ -86,6 +87,7 @@ fn record(mut words: impl Iterator<Item = OsString>) -> Result<Request, String> 
         buffer_mib: None,
         max_events: DEFAULT_MAX_EVENTS,
         is_command_only: false,
+        is_without_slab_pages: false,
         tracefs: None,
     };
     let mut out = None;
@@ -94,6 +96,7 @@ fn record(mut words: impl Iterator<Item = OsString>) -> Result<Request, String> 
             Some("--") => break,
             Some("--force") => request.is_replaced = true,
             Some("--command-only") => request.is_command_only = true,
+            Some("--without-slab-pages") => request.is_without_slab_pages = true,
             Some("--buffer") => request.buffer_mib = Some(number(&word, words.next(), 1 << 20)?),
             Some("--max-events") => request.max_events = number(&word, words.next(), u32::MAX.into())?,
             Some("--tracefs") => request.tracefs = Some(words.next().ok_or("--tracefs: no folder")?.into()),

@@ -46,6 +46,12 @@ impl<T: Copy> Pages<T> {
         before.into_iter().chain(self.runs.range(first..end)).map(|(start, _)| *start).collect()
     }
 
+    /// What stands for the run with this page.
+    pub(crate) fn get(&self, page: u64) -> Option<T> {
+        let (start, run) = self.runs.range(..=page).next_back()?;
+        (page - start < run.nr_pages).then_some(run.entry)
+    }
+
     /// Removes all runs that have a page among these, and returns what they stood for.
     pub(crate) fn take_overlapping(&mut self, first: u64, nr_pages: u64) -> Vec<T> {
         let starts = self.overlapping(first, nr_pages);
@@ -97,6 +103,13 @@ mod tests {
         assert_eq!(pages.free(12, 1), []);
         assert_eq!(pages.free(8, 1), [Piece::Last { entry: 'a', nr_pieces: 3 }]);
         assert_eq!(pages.free(8, 1), []);
+    }
+
+    #[test]
+    fn a_page_belongs_to_the_run_around_it() {
+        let mut pages = Pages::default();
+        pages.insert(8, 4, 'a');
+        assert_eq!([7, 8, 11, 12].map(|page| pages.get(page)), [None, Some('a'), Some('a'), None]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::merge;
 use crate::output::Output;
 use crate::page::PageLayout;
 use crate::signals;
+use crate::slab_pages;
 use crate::tracefs::{self, Tracefs};
 use kernel::trace::Kind;
 use kernel::trace_check::Summary;
@@ -41,6 +42,8 @@ pub struct Request {
     pub max_events: u64,
     /// The command's processes only.
     pub is_command_only: bool,
+    /// Pages of slabs are left out.
+    pub is_without_slab_pages: bool,
     /// Where tracefs is, if not where it is mounted.
     pub tracefs: Option<PathBuf>,
 }
@@ -52,6 +55,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// What became of the kernel's events.
     pub counts: Counts,
+    /// Pages of slabs were left out.
+    pub is_without_slab_pages: bool,
     /// How many CPUs the machine has; the format folds those beyond 64.
     pub nr_cpus: u16,
     /// Of each CPU, what the kernel says of its buffer, and what the pages said.
@@ -143,7 +148,7 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     // Buffers there are for all CPUs that might be plugged in.
     let highest = found.iter().filter(|found| found.nr_read > 0).map(|found| found.cpu).max();
     let nr_cpus = highest.map_or(1, |cpu| cpu.saturating_add(1)).max(nr_cpus);
-    let (bytes, counts) = told(&mut found, nr_cpus);
+    let (bytes, counts) = told(&mut found, nr_cpus, !request.is_without_slab_pages);
     for (kind, count) in [(Kind::Object, counts.nr_objects), (Kind::PageRun, counts.nr_page_runs)] {
         if count == 0 {
             return Err(Error::NoneSeen { kind, nr_records: counts.nr_records });
@@ -161,6 +166,7 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     Ok(Outcome {
         summary,
         counts,
+        is_without_slab_pages: request.is_without_slab_pages,
         nr_cpus,
         cpus: cpus.collect(),
         buffer_kib,
@@ -171,9 +177,12 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
 }
 
 /// The recording's bytes.
-fn told(found: &mut [Found], nr_cpus: u16) -> (Vec<u8>, Counts) {
+fn told(found: &mut [Found], nr_cpus: u16, are_slabs_recorded: bool) -> (Vec<u8>, Counts) {
     let streams: Vec<_> = found.iter_mut().map(|found| std::mem::take(&mut found.records)).collect();
-    let mut ledger = Ledger::new(signals::page_bytes(), nr_cpus);
+    let page_bytes = signals::page_bytes();
+    let map_start = slab_pages::map_start(&streams, page_bytes);
+    let is_slab = slab_pages::mark(merge::by_time(&streams), map_start, page_bytes);
+    let mut ledger = Ledger::new(page_bytes, nr_cpus).with_slabs(is_slab, are_slabs_recorded);
     merge::by_time(&streams).for_each(|record| ledger.add(&record));
     drop(streams);
     ledger.finish()

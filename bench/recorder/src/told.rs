@@ -37,6 +37,15 @@ impl fmt::Display for Told<'_> {
             Count(counts.nr_reused),
             Count(counts.nr_live_at_end)
         )?;
+        if counts.nr_slab_runs > 0 {
+            writeln!(
+                f,
+                "recorded: {} page runs of {} in all were taken for slabs{}",
+                Count(counts.nr_slab_runs),
+                Bytes(counts.slab_bytes),
+                if self.outcome.is_without_slab_pages { ", and are left out" } else { "" }
+            )?;
+        }
         let left_out = [
             (counts.nr_unseen_allocs, "frees of what was allocated before"),
             (counts.nr_large_kmallocs, "large kmallocs, whose page runs are recorded"),

@@ -6,7 +6,7 @@ use crate::error::{Error, IoExt};
 use crate::survey::{KindSurvey, NR_LIFETIMES, Survey};
 use kernel::figures::{Bytes, Count, Percent};
 use plot::drawing::Shape;
-use plot::{Axis, Column, ColumnChart, Drawing, Head, Layout, LineChart, Point, Series, Unit};
+use plot::{Axis, Band, Column, ColumnChart, Drawing, Head, Layout, LineChart, Point, Series, Unit};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -125,6 +125,12 @@ fn course(name: &str, survey: &Survey) -> LineChart {
         moments.map(|moment| Point::at(moment.nr_events as f64, bytes(moment) as f64)).collect::<Vec<_>>()
     };
     let summary = &survey.summary;
+    // Where it is wide enough to be seen.
+    let end = (survey.nr_live_at_end > summary.nr_events / 50).then(|| Band {
+        from: (summary.nr_events - survey.nr_live_at_end) as f64,
+        to: f64::INFINITY,
+        name: "end: what is live is freed".into(),
+    });
     LineChart {
         head: Head {
             title: format!("{name}: at most {} are live", Bytes(summary.peak_live_bytes)),
@@ -145,7 +151,7 @@ fn course(name: &str, survey: &Survey) -> LineChart {
             Series { mark: None, ..Series::numbered("page runs", points(|moment| moment.page_bytes), 1) },
             Series { mark: None, ..Series::numbered("objects", points(|moment| moment.object_bytes), 2) },
         ],
-        bands: Vec::new(),
+        bands: end.into_iter().collect(),
     }
 }
 
@@ -192,9 +198,9 @@ fn lifetimes(survey: &Survey) -> LineChart {
     let [objects, runs] = &survey.kinds;
     LineChart {
         head: Head {
-            title: format!("Half of all objects are freed within {} events", Count(objects.lifetimes.percentile(50))),
+            title: format!("Half of the objects live for at most {} events", Count(objects.lifetimes.percentile(50))),
             subtitle: format!(
-                "half of all page runs within {}; {} that were live at the end are left out",
+                "half of the page runs for {}; {} that were live at the end are left out",
                 Count(runs.lifetimes.percentile(50)),
                 Count(survey.nr_live_at_end)
             ),

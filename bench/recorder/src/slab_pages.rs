@@ -99,7 +99,7 @@ mod tests {
             [record(Call::PageAlloc, page, 1), aside, object(page, 4096 + 64, 64)]
         };
         let stream: Vec<_> = (0..4).flat_map(|i| slab(0x1_0000 + 2 * i)).collect();
-        assert_eq!(map_start(&[stream.clone()], PAGE), Some(START));
+        assert_eq!(map_start(std::slice::from_ref(&stream), PAGE), Some(START));
         assert_eq!(map_start(&[stream[..6].to_vec(), stream[6..].to_vec()], PAGE), Some(START));
         assert_eq!(map_start(&[stream[..9].to_vec()], PAGE), None);
         assert_eq!(map_start(&[], PAGE), None);

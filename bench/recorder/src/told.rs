@@ -66,6 +66,9 @@ impl fmt::Display for Told<'_> {
         if self.outcome.is_full {
             writeln!(f, "recorded: stopped at the most events that are kept (--max-events), before the command ended")?;
         }
+        // The recipe runs in the project's folder.
+        let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.into());
+        let path = whole.display();
         let name = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         writeln!(f, "recorded: replay it with: just modules={path} cmd='replay {name}; quit' qemu-smp")
     }

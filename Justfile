@@ -159,4 +159,4 @@ fmt:
 [group('code')]
 doc: setup
     cargo doc --no-deps --package mm --package smp --package arch --package kernel --lib
-    cargo doc --no-deps --package loader --package tests --lib
+    cargo doc --no-deps --package loader --package tests --package recorder --lib

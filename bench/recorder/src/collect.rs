@@ -4,7 +4,7 @@
 //! kernel would print for them has a hundred bytes for each. One thread for all CPUs; what it cannot keep up with waits in
 //! the buffers, and what these cannot hold the kernel overwrites and counts.
 //!
-//! Invariant: each CPU's records are in the order in which it wrote them, at most `max_records` of all CPUs together.
+//! Invariant: each CPU's records are in the order in which it wrote them.
 //!
 //! Called by: [`crate::record`].
 
@@ -28,7 +28,6 @@ pub struct Collector {
     cpus: Vec<Cpu>,
     page: Vec<u8>,
     nr_records: u64,
-    max_records: u64,
 }
 
 /// One CPU's.
@@ -45,7 +44,7 @@ pub struct Found {
     pub cpu: u16,
     /// Its records in its order.
     pub records: Vec<Record>,
-    /// Events read, those beyond the limit included.
+    /// Events read.
     pub nr_read: u64,
     /// Places where events are missing.
     pub nr_gaps: u64,
@@ -56,25 +55,19 @@ pub struct Found {
 }
 
 impl Collector {
-    /// Opens the buffers of `cpus` in the instance at `dir`. At most `max_records` are kept.
+    /// Opens the buffers of `cpus` in the instance at `dir`.
     ///
     /// # Errors
     ///
     /// A buffer cannot be opened.
-    pub fn open(
-        dir: &Path,
-        cpus: &[u16],
-        layout: PageLayout,
-        decoder: Decoder,
-        max_records: u64,
-    ) -> Result<Collector, Error> {
+    pub fn open(dir: &Path, cpus: &[u16], layout: PageLayout, decoder: Decoder) -> Result<Collector, Error> {
         let open = |&cpu: &u16| {
             let path = dir.join(format!("per_cpu/cpu{cpu}/trace_pipe_raw"));
             let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).doing("open", &path)?;
             Ok(Cpu { file, found: Found { cpu, ..Found::default() } })
         };
         let cpus = cpus.iter().map(open).collect::<Result<_, Error>>()?;
-        Ok(Collector { layout, decoder, cpus, page: vec![0; layout.page_bytes()], nr_records: 0, max_records })
+        Ok(Collector { layout, decoder, cpus, page: vec![0; layout.page_bytes()], nr_records: 0 })
     }
 
     /// What becomes readable when a buffer fills up.
@@ -82,9 +75,9 @@ impl Collector {
         self.cpus.iter().map(|cpu| cpu.file.as_fd())
     }
 
-    /// Whether there are as many records as are kept.
-    pub fn is_full(&self) -> bool {
-        self.nr_records >= self.max_records
+    /// How many records there are.
+    pub fn nr_records(&self) -> u64 {
+        self.nr_records
     }
 
     /// Takes what is in the buffers now, within limits; whether there was anything.
@@ -107,7 +100,7 @@ impl Collector {
                 };
                 is_any = true;
                 let page = self.page.get(..length).unwrap_or_default();
-                cpu.found.take(page, &self.layout, &self.decoder, &mut self.nr_records, self.max_records)?;
+                cpu.found.take(page, &self.layout, &self.decoder, &mut self.nr_records)?;
             }
         }
         Ok(is_any)
@@ -120,20 +113,11 @@ impl Collector {
 }
 
 impl Found {
-    fn take(
-        &mut self,
-        page: &[u8],
-        layout: &PageLayout,
-        decoder: &Decoder,
-        nr_records: &mut u64,
-        max_records: u64,
-    ) -> Result<(), Error> {
+    fn take(&mut self, page: &[u8], layout: &PageLayout, decoder: &Decoder, nr_records: &mut u64) -> Result<(), Error> {
         let cpu = self.cpu;
         let missed = layout.read(page, |time_ns, payload| {
             self.nr_read += 1;
-            if *nr_records < max_records
-                && let Some(record) = decoder.decode(time_ns, cpu, payload)
-            {
+            if let Some(record) = decoder.decode(time_ns, cpu, payload) {
                 self.nr_steps_back += u64::from(self.records.last().is_some_and(|last| last.time_ns > time_ns));
                 self.records.push(record);
                 *nr_records += 1;

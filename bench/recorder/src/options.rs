@@ -12,7 +12,7 @@ pub const USAGE: &str = "usage: bandolier-trace record [options] OUT [--] COMMAN
 
 record: run COMMAND, record what this Linux kernel's allocators are asked for while it runs, and write it to OUT
   --buffer MIB          each CPU's ring buffer (default: 1/64 of the available memory for all, 1 to 32 each)
-  --max-events N        stop recording after N events, while the command goes on (default: 20,000,000)
+  --max-events N        stop recording after at most N events, while the command goes on (default: 20,000,000)
   --command-only        only what COMMAND's processes ask for; default: the whole machine
   --without-slab-pages  leave out the page runs in which objects were handed out
   --force               replace OUT if it exists

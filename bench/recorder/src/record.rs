@@ -117,7 +117,7 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     let janitor = Janitor::start(program, instance.dir())?;
     let cpus = instance.cpus()?;
     let decoder = Decoder::new(&formats, &[std::process::id(), janitor.pid()])?;
-    let mut collector = Collector::open(instance.dir(), &cpus, layout, decoder, request.max_events)?;
+    let mut collector = Collector::open(instance.dir(), &cpus, layout, decoder)?;
 
     let start = Instant::now();
     instance.switch_on()?;
@@ -125,7 +125,7 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     let mut stopped_after = None;
     let status = loop {
         let is_any = collector.sweep()?;
-        if collector.is_full() && stopped_after.is_none() {
+        if collector.nr_records() >= request.max_events && stopped_after.is_none() {
             instance.switch_off()?;
             stopped_after = Some(start.elapsed());
         }
@@ -148,7 +148,7 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
     // Buffers there are for all CPUs that might be plugged in.
     let highest = found.iter().filter(|found| found.nr_read > 0).map(|found| found.cpu).max();
     let nr_cpus = highest.map_or(1, |cpu| cpu.saturating_add(1)).max(nr_cpus);
-    let (bytes, counts) = told(&mut found, nr_cpus, !request.is_without_slab_pages);
+    let (bytes, counts) = told(&mut found, nr_cpus, request);
     for (kind, count) in [(Kind::Object, counts.nr_objects), (Kind::PageRun, counts.nr_page_runs)] {
         if count == 0 {
             return Err(Error::NoneSeen { kind, nr_records: counts.nr_records });
@@ -177,14 +177,15 @@ pub fn record(request: &Request, program: &Path) -> Result<Outcome, Error> {
 }
 
 /// The recording's bytes.
-fn told(found: &mut [Found], nr_cpus: u16, are_slabs_recorded: bool) -> (Vec<u8>, Counts) {
+fn told(found: &mut [Found], nr_cpus: u16, request: &Request) -> (Vec<u8>, Counts) {
     let streams: Vec<_> = found.iter_mut().map(|found| std::mem::take(&mut found.records)).collect();
     let page_bytes = signals::page_bytes();
     let map_start = slab_pages::map_start(&streams, page_bytes);
-    let is_slab = slab_pages::mark(merge::by_time(&streams), map_start, page_bytes);
-    let mut ledger = Ledger::new(page_bytes, nr_cpus).with_slabs(is_slab, are_slabs_recorded);
-    merge::by_time(&streams).for_each(|record| ledger.add(&record));
-    drop(streams);
+    // The buffers held more than the most events when tracing was stopped; the first of all CPUs are kept.
+    let records = || merge::by_time(&streams).take(usize::try_from(request.max_events).unwrap_or(usize::MAX));
+    let is_slab = slab_pages::mark(records(), map_start, page_bytes);
+    let mut ledger = Ledger::new(page_bytes, nr_cpus).with_slabs(is_slab, !request.is_without_slab_pages);
+    records().for_each(|record| ledger.add(&record));
     ledger.finish()
 }
 

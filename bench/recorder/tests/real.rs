@@ -146,6 +146,21 @@ fn lost_events_are_counted_and_the_rest_is_a_good_recording() {
 }
 
 #[test]
+fn recording_stops_at_the_most_events_and_the_command_goes_on() {
+    with_tracefs("recording_stops_at_the_most_events_and_the_command_goes_on", |tracefs| {
+        let folder = Folder::new("most");
+        let out = folder.0.join("a.kmt");
+        let script = "i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done; sleep 0.3; exit 4";
+        let output =
+            record(tracefs, &out, &["--max-events", "2000", "sh", "-c", script]).output().expect("the program");
+        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+        assert!(said(&output).contains("--max-events"), "{}", said(&output));
+        // Frees that are made up come on top: at most one for each allocation.
+        assert!((1..=4000).contains(&summary(&out).nr_events), "{:?}", summary(&out));
+    });
+}
+
+#[test]
 fn only_the_commands_own_traffic_is_less_than_the_machines() {
     with_tracefs("only_the_commands_own_traffic_is_less_than_the_machines", |tracefs| {
         let folder = Folder::new("own");

@@ -30,7 +30,8 @@
 //! | [`paging`], [`tlb`], [`memory`] | page-table entries, CR3, local flushes, zeroing a page | any time |
 //! | [`acpi`] | RSDP to MADT, FADT and HPET, read without trust | boot |
 //! | [`tsc`] | time-stamp counter and its frequency | any time |
-//! | [`port`], [`serial`], [`qemu`], [`reboot`] | port I/O, the console's UART, ways out | any time |
+//! | [`port`], [`serial`], [`i8042`] | port I/O, the console's UART and keyboard | any time |
+//! | [`qemu`], [`reboot`] | ways out | any time |
 //! | [`seed`] | a few unpredictable bits | boot |
 //!
 //! # What each proof means
@@ -61,6 +62,7 @@ pub mod entry;
 pub mod fault;
 pub mod gdt;
 pub mod gs;
+pub mod i8042;
 pub mod ioapic;
 pub mod irq;
 pub mod memory;

@@ -17,7 +17,7 @@ use crate::console::{self, log, println};
 use crate::machine::{self, CALLS, Cpu, HEAP, SHOOTDOWNS, WORK};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::stacks::{Stack, Stacks};
-use crate::{devices, idle, others, shell, space, time, traps};
+use crate::{devices, idle, input, others, shell, space, time, traps};
 
 /// Exit value for a kernel that cannot boot: QEMU's status is 39.
 const BAD_BOOT: u8 = 0x13;
@@ -41,6 +41,7 @@ extern "C" fn first_cpu() -> ! {
     let devices = devices::find(info); //         what ACPI says, read through the bootloader's mapping
     or_stop(time::init(features, devices.pm_timer_port).map_err(DebugAsDisplay));
     others::init_memory(info); //                 every usable frame into the bitmap; the heap works after this
+    console::keep_scrollback(); //                the one time that the screen takes memory
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
     let apic = or_stop(find_apic(features).map_err(DebugAsDisplay)); // x2APIC or xAPIC, as we found it
     machine::set_apic(apic);
@@ -56,7 +57,8 @@ extern "C" fn first_cpu_on_own_stack(equipment: *mut ()) -> ! {
     join_this_cpu(&own); //                    descriptor tables, traps, APIC, shootdowns, calls
     log_machine();
     if let Some(apic) = machine::apic() {
-        devices::get().inspect(|devices| devices.route_serial(apic)); // console input by interrupt
+        input::init_keyboard();
+        devices::get().inspect(|devices| devices.route_console(apic)); // console input by interrupt
     }
     // SAFETY: traps are loaded, no lock is held.
     unsafe { irq::enable() };
@@ -197,6 +199,7 @@ fn log_machine() {
 pub fn or_stop<T, E: Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| {
         println!("bandolier: cannot boot: {error}");
+        console::refresh();
         qemu::exit(BAD_BOOT)
     })
 }

@@ -6,13 +6,15 @@
 use core::ffi::CStr;
 
 use kernel::cmdline::CommandLine;
+use kernel::screen::pixels::{BadMode, Mask, Mode as VideoMode};
 use limine::BaseRevision;
+use limine::framebuffer::MemoryModel;
 use limine::memory_map::EntryType;
 use limine::mp::{Cpu, RequestFlags};
 use limine::paging::Mode;
 use limine::request::{
-    BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest, ExecutableFileRequest, HhdmRequest,
-    MemoryMapRequest, ModuleRequest, MpRequest, PagingModeRequest, RequestsEndMarker, RequestsStartMarker, RsdpRequest,
+    BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest, ExecutableFileRequest,
+    FramebufferRequest, HhdmRequest, MemoryMapRequest, ModuleRequest, MpRequest, PagingModeRequest, RequestsEndMarker, RequestsStartMarker, RsdpRequest,
 };
 use mm::memory_map::{Region, RegionKind};
 use spin::Once;
@@ -56,6 +58,9 @@ static CMDLINE: ExecutableCmdlineRequest = ExecutableCmdlineRequest::new();
 #[used]
 #[unsafe(link_section = ".requests")]
 static MODULES: ModuleRequest = ModuleRequest::new();
+#[used]
+#[unsafe(link_section = ".requests")]
+static FRAMEBUFFER: FramebufferRequest = FramebufferRequest::new();
 #[used]
 #[unsafe(link_section = ".requests_end_marker")]
 static END: RequestsEndMarker = RequestsEndMarker::new();
@@ -103,6 +108,80 @@ pub struct Module {
     pub name: Text<MAX_NAME>,
     /// Its contents.
     pub bytes: &'static [u8],
+}
+
+/// Video memory that the bootloader has set up, at the address where it is mapped: in the direct map, where the kernel's
+/// own tables have it as well.
+#[derive(Clone, Copy, Debug)]
+pub struct Framebuffer {
+    /// Physical address.
+    pub phys: u64,
+    /// Address of the first pixel.
+    pub virt: usize,
+    /// Its shape.
+    pub mode: VideoMode,
+}
+
+/// Why a framebuffer is not used.
+#[derive(Clone, Copy, Debug)]
+pub enum BadFramebuffer {
+    /// It has no plain colours.
+    Model,
+    /// Its shape makes no sense.
+    Mode(BadMode),
+    /// It lies outside the direct map.
+    Address(usize),
+}
+
+impl core::fmt::Display for BadFramebuffer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Model => f.write_str("its memory model is not RGB"),
+            Self::Mode(mode) => mode.fmt(f),
+            Self::Address(addr) => write!(f, "its address {addr:#x} is not in the direct map"),
+        }
+    }
+}
+
+/// The first framebuffer; `None` if there is none. May be asked before [`BootInfo::take`].
+///
+/// # Errors
+///
+/// Why it cannot be used.
+pub fn framebuffer() -> Option<Result<Framebuffer, BadFramebuffer>> {
+    let found = FRAMEBUFFER.get_response()?.framebuffers().next()?;
+    if found.memory_model() != MemoryModel::RGB {
+        return Some(Err(BadFramebuffer::Model));
+    }
+    let mode = VideoMode {
+        width: found.width() as usize,
+        height: found.height() as usize,
+        pitch: found.pitch() as usize,
+        nr_bits: found.bpp(),
+        masks: [
+            Mask { size: found.red_mask_size(), shift: found.red_mask_shift() },
+            Mask { size: found.green_mask_size(), shift: found.green_mask_shift() },
+            Mask { size: found.blue_mask_size(), shift: found.blue_mask_shift() },
+        ],
+    };
+    let virt = found.addr() as usize;
+    let phys = DIRECT_MAP.get_response().and_then(|response| virt.checked_sub(response.offset() as usize));
+    Some(match (mode.checked(), phys) {
+        (Err(error), _) => Err(BadFramebuffer::Mode(error)),
+        (_, None) => Err(BadFramebuffer::Address(virt)),
+        (Ok(mode), Some(phys)) => Ok(Framebuffer { phys: phys as u64, virt, mode }),
+    })
+}
+
+/// The value of an option of the command line, before [`BootInfo::take`].
+pub fn early_option(key: &str) -> Option<&'static str> {
+    raw_cmdline().and_then(|line| CommandLine::from_bytes(line.to_bytes()).get(key))
+}
+
+/// The command line, where the bootloader has it.
+fn raw_cmdline() -> Option<&'static CStr> {
+    // Limine 8.2 knows no request for it, and gives it with the file.
+    CMDLINE.get_response().map(|response| response.cmdline()).or_else(|| Some(FILE.get_response()?.file().string()))
 }
 
 /// What the bootloader tells. Owns copies; nothing here lies in the bootloader's memory but [`BootInfo::cpus`].
@@ -202,8 +281,7 @@ impl BootInfo {
             nr_regions_dropped: map.len().saturating_sub(MAX_REGIONS),
             image: (address.physical_base(), address.virtual_base() as usize),
             kernel_file: contents(file),
-            // Limine 8.2 knows no request for it, and gives it with the file.
-            cmdline: Text::copy(CMDLINE.get_response().map_or(file.string(), |response| response.cmdline()).to_bytes()),
+            cmdline: Text::copy(raw_cmdline().map_or(&[][..], CStr::to_bytes)),
             modules: [None; MAX_MODULES],
             nr_modules_dropped: 0,
             // Below base revision 3 the address is in the direct map.

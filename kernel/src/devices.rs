@@ -5,8 +5,9 @@
 use arch::acpi::{AcpiError, DirectMap, Fadt, Madt, MadtEntry, Root};
 use arch::apic::LocalApic;
 use arch::ioapic::{IoApic, Signal};
-use arch::pic;
 use arch::reboot::ResetRegister;
+use arch::serial::COM1_IRQ;
+use arch::{i8042, pic};
 use mm::frame::PAGE_SIZE;
 use spin::Once;
 
@@ -16,8 +17,8 @@ use crate::{input, space, traps};
 
 /// I/O APICs that are kept; machines have one for each bridge.
 const MAX_IO_APICS: usize = 32;
-/// ISA line of the first serial port.
-const SERIAL_LINE: u8 = 4;
+/// What the console's interrupts come on: ISA line, and the vector here. Serial port, keyboard.
+const LINES: [(u8, u8); 2] = [(COM1_IRQ, traps::SERIAL), (i8042::IRQ, traps::KEYBOARD)];
 
 /// Flag of a MADT entry: the CPU can be used.
 const ENABLED: u32 = 1;
@@ -32,7 +33,8 @@ pub struct Devices {
     /// CPUs that could be started: those that the MADT lists as enabled.
     pub nr_cpus: usize,
     io_apics: [Option<(u64, u32)>; MAX_IO_APICS],
-    serial: (u32, Signal),
+    /// Global interrupt and signal of each of [`LINES`].
+    routes: [(u32, Signal); LINES.len()],
 }
 
 static DEVICES: Once<Devices> = Once::new();
@@ -50,7 +52,7 @@ pub fn find(info: &BootInfo) -> &'static Devices {
             reset: None,
             nr_cpus: 0,
             io_apics: [None; MAX_IO_APICS],
-            serial: (u32::from(SERIAL_LINE), Signal::ISA),
+            routes: LINES.map(|(line, _)| (u32::from(line), Signal::ISA)),
         };
         if let Err(error) = devices.read(info) {
             log!("acpi: {error:?}; no I/O APIC, no PM timer");
@@ -70,7 +72,7 @@ impl Devices {
             self.reset = fadt.reset;
         }
         let madt = Madt::find(&root)?;
-        self.serial = madt.isa_route(SERIAL_LINE);
+        self.routes = LINES.map(|(line, _)| madt.isa_route(line));
         let mut places = self.io_apics.iter_mut();
         for entry in madt.entries() {
             match entry {
@@ -88,21 +90,28 @@ impl Devices {
         Ok(())
     }
 
-    /// Silences the legacy controllers and routes the serial port's interrupt to this CPU.
-    pub fn route_serial(&self, apic: &LocalApic) {
+    /// Silences the legacy controllers, routes the console's interrupts to this CPU, and has them come.
+    pub fn route_console(&self, apic: &LocalApic) {
         // SAFETY: nothing in this kernel uses the legacy controllers' lines.
         unsafe { pic::remap_and_mask() };
-        let (gsi, signal) = self.serial;
+        let mut is_routed = [false; LINES.len()];
         for &(phys, gsi_base) in self.io_apics.iter().flatten() {
             let Ok(base) = space::map_device(phys, PAGE_SIZE) else { continue };
             // SAFETY: the registers of the I/O APIC that the MADT lists, mapped uncached for good; nobody else drives it.
             let mut io_apic = unsafe { IoApic::new(base.cast(), gsi_base) };
-            if io_apic.has_input(gsi) {
-                match io_apic.route(gsi, traps::SERIAL, apic.id(), signal) {
-                    Ok(()) => return input::enable_interrupt(),
-                    Err(error) => log!("console: input is polled: {error:?}"),
+            for ((&(gsi, signal), (_, vector)), is_routed) in self.routes.iter().zip(LINES).zip(&mut is_routed) {
+                if io_apic.has_input(gsi) {
+                    match io_apic.route(gsi, vector, apic.id(), signal) {
+                        Ok(()) => *is_routed = true,
+                        Err(error) => log!("console: input is polled: {error:?}"),
+                    }
                 }
             }
+            if is_routed == [true; LINES.len()] {
+                break;
+            }
         }
+        let [serial, keyboard] = is_routed;
+        input::enable_interrupts(serial, keyboard);
     }
 }

@@ -10,7 +10,8 @@
 //! - No floating point: the kernel is built without it. Figures are exact integers, rounded when they are printed.
 //!
 //! Layers, bottom to top: [`keys`], [`buffer`], [`view`], [`history`] make [`mod@line`]; [`words`], [`units`], [`suggest`]
-//! make [`args`]; [`figures`], [`json`] and [`table`] make [`report`]; [`trace`], [`trace_fault`] and [`trace_check`] make [`plan`]. The others stand alone.
+//! make [`args`]; [`figures`], [`json`] and [`table`] make [`report`]; [`trace`], [`trace_fault`] and [`trace_check`]
+//! make [`plan`]; [`screen`] says itself what it is made of. The others stand alone.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -28,6 +29,12 @@ pub mod line;
 pub mod ring;
 #[path = "pure/view.rs"]
 pub mod view;
+
+// The screen and the keyboard.
+#[path = "pure/keyboard.rs"]
+pub mod keyboard;
+#[path = "pure/screen.rs"]
+pub mod screen;
 
 // Commands and their arguments.
 #[path = "pure/args.rs"]

@@ -27,6 +27,7 @@ mod machine;
 mod others;
 mod per_cpu;
 mod replay;
+mod screen;
 mod shell;
 mod space;
 mod stacks;

@@ -23,12 +23,13 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use arch::qemu;
 use kernel::args::{ArgError, Args};
+use kernel::keyboard::LayoutName;
 use kernel::line::{Editor, Event};
 use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bench, bootinfo, console, debug, idle, input, replay, stress};
+use crate::{bench, bootinfo, console, debug, input, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,7 +108,7 @@ pub fn run() -> ! {
 }
 
 /// Words of the command line that mean something.
-const OPTIONS: [&str; 3] = ["chaos", "debug", "host-cpus"];
+const OPTIONS: [&str; 5] = ["chaos", "debug", "host-cpus", "keyboard", "screen"];
 
 fn report_unknown_options() {
     for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
@@ -116,6 +117,18 @@ fn report_unknown_options() {
     }
     for wrong in debug::wrong_options() {
         println!("bandolier: debug: {wrong}");
+        *WORST.lock() = Status::Usage;
+    }
+    if let Some(layout) = bootinfo::get().cmdline().get("keyboard")
+        && LayoutName::find(layout).is_none()
+    {
+        print!("bandolier: keyboard={layout} is not known; there is:");
+        LayoutName::names().for_each(|name| print!(" {name}"));
+        println!();
+        *WORST.lock() = Status::Usage;
+    }
+    if let Some(other) = bootinfo::get().cmdline().get("screen").filter(|&value| value != "off") {
+        println!("bandolier: screen={other} is not known; there is: off");
         *WORST.lock() = Status::Usage;
     }
     debug::announce();
@@ -177,7 +190,7 @@ fn interact(mut status: Status) -> ! {
     let mut out = console::write_bytes;
     editor.start(prompt(status).as_str(), &mut out);
     loop {
-        let byte = wait_for_byte();
+        let byte = input::wait_for_byte();
         status = match editor.input(byte, &complete, &mut out) {
             Event::None => continue,
             Event::Line(line) => {
@@ -198,19 +211,6 @@ fn interact(mut status: Status) -> ! {
             Event::EndOfInput => execute("quit"),
         };
         editor.start(prompt(status).as_str(), &mut out);
-    }
-}
-
-fn wait_for_byte() -> u8 {
-    loop {
-        if let Some(byte) = input::next_byte() {
-            return byte;
-        }
-        if input::has_interrupt() {
-            idle::wait_unless(input::has_byte);
-        } else {
-            crate::machine::relax_and_serve();
-        }
     }
 }
 
@@ -254,6 +254,7 @@ fn execute(text: &str) -> Status {
 /// Ends QEMU with the worst status so far.
 fn quit() -> ! {
     let worst = *WORST.lock();
+    console::refresh();
     // What a debug check has found fails the run, whatever the commands came to.
     qemu::exit(if worst == Status::Ok && debug::nr_findings() == 0 { QUIT_OK } else { QUIT_FAILED })
 }

@@ -9,8 +9,10 @@ use smp::Shootdown;
 use crate::machine::{self, CALLS, Cpu, SHOOTDOWNS};
 use crate::{crash, input, per_cpu};
 
-/// The console has input.
+/// The serial port has input.
 pub const SERIAL: u8 = 0x40;
+/// The keyboard has input.
+pub const KEYBOARD: u8 = 0x42;
 /// One past the legacy controllers' vectors.
 const LEGACY_END: u8 = vectors::FIRST_LEGACY + 16;
 /// The local APIC's timer.
@@ -45,7 +47,7 @@ fn interrupt(vector: u8) {
     match vector {
         SHOOTDOWN => SHOOTDOWNS.service(&Cpu),
         CALL => CALLS.serve(&Cpu),
-        SERIAL => input::on_interrupt(),
+        SERIAL | KEYBOARD => input::on_interrupt(),
         // The interrupt itself was the message.
         WAKE | TIMER => {}
         _ => panic!("interrupt {vector:#x}, which nobody asked for"),

@@ -1,4 +1,6 @@
-//! Building the kernel's page tables: the direct map, the image, and room for the dynamic area.
+//! Building the kernel's page tables: the direct map, the image, video memory, and room for the dynamic area.
+
+use core::ops::Range;
 
 use arch::cpu::{Features, NoExecute};
 use arch::paging;
@@ -8,13 +10,14 @@ use mm::frame::PAGE_SIZE;
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;
 use mm::lock::Lock;
-use mm::page_table::{Attributes, Level, PageTable};
+use mm::page_table::{Attributes, Cache, Level, PageTable};
 
 use super::format::{DirectMapTables, X86Format};
 use super::{SPACE, Space, Tables};
-use crate::bootinfo::BootInfo;
-use crate::image;
+use crate::bootinfo::{BootInfo, Framebuffer};
+use crate::console::{self, log};
 use crate::machine::HEAP;
+use crate::{image, screen};
 
 const GIB: u64 = 1 << 30;
 /// Places for the dynamic area, each the start of a 512 GiB slot of the root; the first that the direct map leaves free.
@@ -55,7 +58,14 @@ pub fn init(info: &BootInfo, features: &Features) -> core::result::Result<(), Sp
     let largest = if features.pages_1gib.is_some() { Level::L3 } else { Level::L2 };
     let memory_end = map_memory(&tables, info, largest)?;
     map_image(&tables, info)?;
-    let arena = make_arena(info, memory_end)?;
+    let screen = screen::framebuffer();
+    if let Some(framebuffer) = screen
+        && let Err(error) = map_framebuffer(&tables, &framebuffer)
+    {
+        log!("screen: given up, it cannot be mapped: {error}");
+        console::give_up_screen();
+    }
+    let arena = make_arena(info, memory_end, screen)?;
     let root = tables.root();
     SPACE.call_once(|| Space { tables, arena: Lock::new(arena) });
     // SAFETY: the new tables map the running code, its data, and this stack, which lies in memory and is addressed
@@ -102,6 +112,22 @@ fn next_memory(info: &BootInfo, from: u64) -> Option<(u64, u64)> {
     Some((start, end))
 }
 
+/// Maps video memory where the bootloader has it, so that the console never notices the change of tables. Writes to it
+/// are collected on their way.
+fn map_framebuffer(tables: &Tables, framebuffer: &Framebuffer) -> Result<()> {
+    let pages = pages_of(framebuffer);
+    let range = VirtRange::new(pages.start, pages.len() / PAGE_SIZE).ok_or(Error::BadRequest { value: pages.start })?;
+    let phys = framebuffer.phys - (framebuffer.virt - pages.start) as u64;
+    let attributes = Attributes { cache: Cache::WriteCombining, ..Attributes::READ_WRITE };
+    tables.map(range, phys, attributes, Level::L2)
+}
+
+/// Addresses of the pages of video memory.
+fn pages_of(framebuffer: &Framebuffer) -> Range<usize> {
+    let end = framebuffer.virt.saturating_add(framebuffer.mode.len());
+    framebuffer.virt / PAGE_SIZE * PAGE_SIZE..end.next_multiple_of(PAGE_SIZE)
+}
+
 fn map_image(tables: &Tables, info: &BootInfo) -> Result<()> {
     let (phys, virt) = info.image;
     let parts = [
@@ -118,11 +144,13 @@ fn map_image(tables: &Tables, info: &BootInfo) -> Result<()> {
 }
 
 /// Addresses for mapped ranges: four times the memory there is, at least 1 GiB, at most 64.
-fn make_arena(info: &BootInfo, memory_end: u64) -> Result<Arena<'static>> {
+fn make_arena(info: &BootInfo, memory_end: u64, screen: Option<Framebuffer>) -> Result<Arena<'static>> {
     let nr_bytes =
         (HEAP.frames().nr_managed() * PAGE_SIZE as u64 * 4).next_multiple_of(GIB).clamp(GIB, 64 * GIB) as usize;
     let direct = info.direct_map..info.direct_map + memory_end as usize;
-    let start = PLACES.into_iter().find(|&place| place + nr_bytes <= direct.start || place >= direct.end);
+    let is_apart = |place: usize, other: &Range<usize>| place + nr_bytes <= other.start || place >= other.end;
+    let screen = screen.map_or(0..0, |framebuffer| pages_of(&framebuffer));
+    let start = PLACES.into_iter().find(|&place| is_apart(place, &direct) && is_apart(place, &screen));
     let range = start.and_then(|start| VirtRange::new(start, nr_bytes / PAGE_SIZE));
     let range = range.ok_or(Error::BadRequest { value: info.direct_map })?;
     let nr_words = Arena::words_needed(range.nr_pages());

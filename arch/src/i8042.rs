@@ -33,8 +33,8 @@ const CONTROLLER_WORKS: u8 = 0x55;
 const PORT_WORKS: u8 = 0x00;
 
 const FIRST_INTERRUPT: u8 = 0x01;
-const SECOND_INTERRUPT: u8 = 0x02;
-const FIRST_CLOCK_OFF: u8 = 0x10;
+/// "The power-on test has passed": the firmware's, kept set.
+const SYSTEM_FLAG: u8 = 0x04;
 const SECOND_CLOCK_OFF: u8 = 0x20;
 const TRANSLATE: u8 = 0x40;
 
@@ -112,9 +112,37 @@ fn answer(command: u8) -> Result<u8, Absent> {
     }
 }
 
-fn ask(command: u8) -> Result<u8, Absent> {
-    tell(command)?;
-    answer(command)
+/// Waits for the answer that is hoped for. Somebody may be typing meanwhile, and a controller that is told to hold keys
+/// back may have some already: other bytes are passed over.
+fn expect(command: u8, hoped_for: u8) -> Result<(), Absent> {
+    let mut last = answer(command)?;
+    for _ in 0..MAX_LEFT {
+        if last == hoped_for {
+            return Ok(());
+        }
+        match answer(command) {
+            Ok(next) => last = next,
+            Err(_) => break,
+        }
+    }
+    Err(Absent::Broken { command, answer: last })
+}
+
+/// The configuration byte: what is answered twice in a row, for the reason given at [`expect`].
+fn configuration() -> Result<u8, Absent> {
+    let ask = || {
+        empty();
+        tell(READ_CONFIGURATION)?;
+        answer(READ_CONFIGURATION)
+    };
+    let mut last = ask()?;
+    for _ in 0..MAX_LEFT {
+        match ask()? {
+            next if next == last => return Ok(next),
+            next => last = next,
+        }
+    }
+    Err(Absent::Broken { command: READ_CONFIGURATION, answer: last })
 }
 
 /// Takes away what waits.
@@ -140,26 +168,20 @@ impl Keyboard8042 {
         tell(DISABLE_FIRST_PORT)?;
         tell(DISABLE_SECOND_PORT)?;
         empty();
-        let found = ask(READ_CONFIGURATION)?;
-        match ask(TEST_CONTROLLER)? {
-            CONTROLLER_WORKS => {}
-            answer => return Err(Absent::Broken { command: TEST_CONTROLLER, answer }),
-        }
+        tell(TEST_CONTROLLER)?;
+        expect(TEST_CONTROLLER, CONTROLLER_WORKS)?;
         // The test may have reset the configuration, so it is written whole.
-        let wanted = (found | TRANSLATE | SECOND_CLOCK_OFF) & !(FIRST_INTERRUPT | SECOND_INTERRUPT | FIRST_CLOCK_OFF);
         tell(WRITE_CONFIGURATION)?;
-        send(wanted)?;
-        match ask(TEST_FIRST_PORT)? {
-            PORT_WORKS => {}
-            answer => return Err(Absent::Broken { command: TEST_FIRST_PORT, answer }),
-        }
+        send(TRANSLATE | SYSTEM_FLAG | SECOND_CLOCK_OFF)?;
+        tell(TEST_FIRST_PORT)?;
+        expect(TEST_FIRST_PORT, PORT_WORKS)?;
         tell(ENABLE_FIRST_PORT)?;
         empty();
-        let has_acknowledged = [SET_DEFAULTS, ENABLE_SCANNING].into_iter().all(|byte| {
-            // One that says nothing may work all the same.
-            send(byte).and_then(|()| answer(byte)) == Ok(ACKNOWLEDGED)
-        });
-        let is_translated = ask(READ_CONFIGURATION)? & TRANSLATE != 0;
+        // One that says nothing may work all the same.
+        let has_acknowledged = [SET_DEFAULTS, ENABLE_SCANNING]
+            .into_iter()
+            .all(|byte| send(byte).and_then(|()| expect(byte, ACKNOWLEDGED)).is_ok());
+        let is_translated = configuration()? & TRANSLATE != 0;
         Ok(Self { is_translated, has_acknowledged })
     }
 
@@ -178,7 +200,7 @@ impl Keyboard8042 {
     /// # Errors
     /// [`Absent::Silent`]: it has none then.
     pub fn enable_interrupt(&self) -> Result<(), Absent> {
-        let found = ask(READ_CONFIGURATION)?;
+        let found = configuration()?;
         tell(WRITE_CONFIGURATION)?;
         send(found | FIRST_INTERRUPT)
     }

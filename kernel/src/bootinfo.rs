@@ -14,7 +14,8 @@ use limine::mp::{Cpu, RequestFlags};
 use limine::paging::Mode;
 use limine::request::{
     BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest, ExecutableFileRequest,
-    FramebufferRequest, HhdmRequest, MemoryMapRequest, ModuleRequest, MpRequest, PagingModeRequest, RequestsEndMarker, RequestsStartMarker, RsdpRequest,
+    FramebufferRequest, HhdmRequest, MemoryMapRequest, ModuleRequest, MpRequest, PagingModeRequest, RequestsEndMarker,
+    RequestsStartMarker, RsdpRequest,
 };
 use mm::memory_map::{Region, RegionKind};
 use spin::Once;

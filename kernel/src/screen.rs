@@ -29,7 +29,7 @@ use spin::Once;
 use crate::bootinfo::{self, BadFramebuffer, Framebuffer};
 use crate::machine::HEAP;
 
-pub use picture::{NoScreen, Picture, show};
+pub use picture::{Picture, show};
 use video::VideoMemory;
 
 /// Lines that one can look back by, where memory is not scarce.
@@ -162,6 +162,11 @@ impl Screen {
     /// Characters in a line, and lines.
     pub fn size(&self) -> (usize, usize) {
         (self.terminal.grid().nr_columns(), self.terminal.grid().nr_rows())
+    }
+
+    /// Lines that one can look back by, now.
+    pub fn nr_above(&self) -> usize {
+        self.terminal.grid().nr_above()
     }
 
     /// The framebuffer's shape in pixels: width, height, bits of a pixel.

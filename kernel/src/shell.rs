@@ -12,6 +12,7 @@ mod fault;
 mod latency;
 mod mem;
 mod reap;
+mod screen;
 mod slabs;
 mod slabs_debug;
 mod tlb;
@@ -61,7 +62,7 @@ const QUIT_OK: u8 = 0x10;
 const QUIT_FAILED: u8 = 0x11;
 
 /// All commands, in the order of `help`.
-static TABLES: [&[Command]; 11] = [
+static TABLES: [&[Command]; 12] = [
     about::COMMANDS,
     cpus::COMMANDS,
     mem::COMMANDS,
@@ -72,6 +73,7 @@ static TABLES: [&[Command]; 11] = [
     replay::COMMANDS,
     stress::COMMANDS,
     bench::COMMANDS,
+    screen::COMMANDS,
     fault::COMMANDS,
 ];
 

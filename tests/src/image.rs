@@ -49,7 +49,8 @@ pub fn build(settings: &Settings, out: &Path) -> Result<Option<String>, Error> {
     for (path, name) in settings.modules.iter().zip(&modules) {
         error::copy(path, &boot.join(name))?;
     }
-    error::write(&boot.join("limine.conf"), configuration(&settings.command_line(), &modules)?.as_bytes())?;
+    let text = configuration(&settings.command_line(), &modules, &settings.screen)?;
+    error::write(&boot.join("limine.conf"), text.as_bytes())?;
 
     run(Command::new("xorriso")
         .args(["-as", "mkisofs", "-quiet", "-R", "-J", "-joliet-long"])
@@ -65,8 +66,8 @@ pub fn build(settings: &Settings, out: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The configuration with its placeholders filled in.
-fn configuration(cmdline: &str, modules: &[String]) -> Result<String, Error> {
+/// The configuration with its placeholders filled in. Every entry asks for that screen, if one is named.
+fn configuration(cmdline: &str, modules: &[String], screen: &str) -> Result<String, Error> {
     if cmdline.contains("${") {
         return Err(Error::setting("cmd", cmdline, "no ${...}, which Limine would replace"));
     }
@@ -74,6 +75,7 @@ fn configuration(cmdline: &str, modules: &[String]) -> Result<String, Error> {
     let lines = TEMPLATE.lines().filter_map(|line| match line.trim() {
         "@MODULES@" => Some(modules.clone()),
         "cmdline: @CMDLINE@" if cmdline.is_empty() => None,
+        "protocol: limine" if !screen.is_empty() => Some(format!("{line}\n    resolution: {screen}x32\n")),
         _ => Some(format!("{}\n", line.replace("@CMDLINE@", cmdline))),
     });
     Ok(lines.collect())
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_configuration_carries_command_line_and_modules() {
-        let text = configuration("apic=xapic run=mem; quit", &["a.kmt".into(), "b.kmt".into()]).unwrap();
+        let text = configuration("apic=xapic run=mem; quit", &["a.kmt".into(), "b.kmt".into()], "").unwrap();
         let has = |line: &str| text.lines().any(|l| l.trim() == line);
         assert!(has("cmdline: apic=xapic run=mem; quit"), "{text}");
         assert!(has("module_path: boot():/boot/a.kmt") && has("module_path: boot():/boot/b.kmt"), "{text}");
@@ -116,12 +118,20 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_unused_placeholders() {
-        let text = configuration("", &[]).unwrap();
+        let text = configuration("", &[], "").unwrap();
+        assert!(!text.contains("resolution"), "{text}");
         assert!(!text.contains("cmdline:") && !text.contains("module_path:") && !text.contains('@'), "{text}");
     }
 
     #[test]
+    fn a_screen_is_asked_for_by_the_entry_that_boots() {
+        let text = configuration("", &[], "1920x1080").unwrap();
+        let entry: Vec<&str> = text.lines().skip_while(|line| !line.starts_with('/')).map(str::trim).collect();
+        assert!(entry.contains(&"resolution: 1920x1080x32"), "{text}");
+    }
+
+    #[test]
     fn what_limine_would_expand_is_refused() {
-        assert!(configuration("run=${X}", &[]).is_err());
+        assert!(configuration("run=${X}", &[], "").is_err());
     }
 }

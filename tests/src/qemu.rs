@@ -1,7 +1,7 @@
 //! From settings to a QEMU command line and the files it names.
 //!
-//! The machine is always a `q35` without display, network or default devices: COM1 is the console and
-//! `isa-debug-exit` at 0xf4 the way out. The direct boot takes QEMU's `qboot` firmware where it is installed, which
+//! The machine is always a `q35` without network or default devices, and without a display unless the settings ask for a
+//! screen: COM1 is the console and `isa-debug-exit` at 0xf4 the way out. The direct boot takes QEMU's `qboot` firmware where it is installed, which
 //! saves a tenth of a second against SeaBIOS.
 
 use crate::archive::Archive;
@@ -9,7 +9,7 @@ use crate::error::{self, Error};
 use crate::host::{self, Accelerator, Ovmf, Qemu};
 use crate::image;
 use crate::scratch::Scratch;
-use crate::settings::{Boot, Settings, mem_bytes};
+use crate::settings::{Boot, Settings, mem_bytes, screen_size};
 use std::path::PathBuf;
 
 /// Who is at the other end of the serial line.
@@ -19,6 +19,13 @@ pub enum Console {
     Pipe,
     /// A person, through the terminal: Ctrl-C goes to the guest, Ctrl-A x ends QEMU, a reset boots again.
     Terminal,
+    /// A program at the keyboard and the screen, by QEMU's machine protocol; and perhaps through pipes as well.
+    Screen {
+        /// Whether the machine has a serial port.
+        has_serial: bool,
+    },
+    /// A person at a window, with the serial line in the terminal beside it.
+    Window,
     /// A file, while gdb has the terminal and the machine: it starts stopped.
     Debugger,
 }
@@ -50,6 +57,11 @@ impl Launch {
         }
         let arguments = arguments(settings, &accelerator, &media, console, &scratch);
         Ok(Self { program: qemu.program.clone(), arguments, remarks, scratch })
+    }
+
+    /// The socket of QEMU's machine protocol, and a file for a screenshot, of a [`Console::Screen`] machine.
+    pub fn screen_files(&self) -> (PathBuf, PathBuf) {
+        (self.scratch.file("qmp.sock"), self.scratch.file("screen.ppm"))
     }
 
     /// The serial log and gdb's socket of a [`Console::Debugger`] machine.
@@ -115,10 +127,22 @@ fn arguments(s: &Settings, accel: &Accelerator, media: &Media, console: Console,
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|w| w.to_string()));
     add(&["-nodefaults", "-no-user-config", "-machine", "q35", "-accel", accel.argument, "-cpu", &s.cpu]);
-    add(&["-smp", &s.cpus.to_string(), "-m", &s.mem, "-display", "none", "-vga", "none"]);
+    add(&["-smp", &s.cpus.to_string(), "-m", &s.mem, "-vga", "none"]);
+    if console != Console::Window {
+        add(&["-display", "none"]);
+    }
+    if let Some((width, height)) = screen_size(&s.screen) {
+        // 64 MiB: room for more than 3840x2160.
+        add(&["-device", &format!("VGA,vgamem_mb=64,xres={width},yres={height}")]);
+    }
     add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
     match console {
         Console::Pipe => add(&["-no-reboot", "-monitor", "none", "-serial", "stdio"]),
+        Console::Screen { has_serial } => {
+            let socket = format!("unix:{},server=on,wait=off", scratch.file("qmp.sock").display());
+            add(&["-no-reboot", "-qmp", &socket, "-serial", if has_serial { "stdio" } else { "none" }]);
+        }
+        Console::Window => add(&["-serial", "mon:stdio"]),
         Console::Terminal => add(&["-serial", "mon:stdio"]),
         Console::Debugger => {
             let serial = format!("file:{}", scratch.file("serial.log").display());

@@ -50,6 +50,8 @@ pub struct Settings {
     pub append: String,
     /// Files handed to the kernel as modules, named there by their file name.
     pub modules: Vec<PathBuf>,
+    /// Pixels of the screen, as `1920x1080`; no screen if empty. Direct boots have none whatever it says.
+    pub screen: String,
     /// Extra arguments for QEMU.
     pub qemu: Vec<String>,
     /// How long the machine may run when nobody is at a terminal.
@@ -72,6 +74,7 @@ impl Default for Settings {
             cmd: String::new(),
             append: String::new(),
             modules: Vec::new(),
+            screen: String::new(),
             qemu: Vec::new(),
             timeout: Duration::from_secs(120),
             kernel: built.join("bandolier"),
@@ -125,6 +128,12 @@ impl Settings {
             "cmd" => self.cmd = one_line(value).ok_or_else(|| wrong("shell commands on one line"))?,
             "append" => self.append = one_line(value).ok_or_else(|| wrong("kernel options on one line"))?,
             "modules" => self.modules = value.split_whitespace().map(find_module).collect::<Result<_, _>>()?,
+            "screen" => {
+                if !value.is_empty() {
+                    screen_size(value).ok_or_else(|| wrong("pixels such as 1920x1080, or nothing"))?;
+                }
+                self.screen = value.into();
+            }
             "qemu" => self.qemu = split_words(value).ok_or_else(|| wrong("arguments with matching quotes"))?,
             "timeout" => {
                 let seconds = value.parse().ok().filter(|&s| s > 0);
@@ -133,7 +142,7 @@ impl Settings {
             "kernel" => self.kernel = value.into(),
             "loader" => self.loader = value.into(),
             _ => {
-                let expected = "one of cpus mem cpu boot accel cmd append modules qemu timeout kernel loader";
+                let expected = "one of cpus mem cpu boot accel cmd append modules screen qemu timeout kernel loader";
                 return Err(Error::setting(name, value, expected));
             }
         }
@@ -192,6 +201,7 @@ impl Settings {
         word("accel", accel_name(self.accel), accel_name(usual.accel));
         word("append", &self.append, &usual.append);
         word("modules", &self.modules.iter().map(|m| m.display().to_string()).collect::<Vec<_>>().join(" "), "");
+        word("screen", &self.screen, "");
         word("qemu", &self.qemu.join(" "), "");
         word("cmd", &self.cmd, &usual.cmd);
         line + " qemu-smp"
@@ -227,6 +237,13 @@ pub fn mem_bytes(text: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number > 0).then_some(())?;
     number.checked_mul(1 << shift)
+}
+
+/// Width and height of a screen given as `1920x1080`.
+pub fn screen_size(text: &str) -> Option<(u32, u32)> {
+    let (width, height) = text.split_once('x')?;
+    let side = |text: &str| text.parse().ok().filter(|side| (320..=16384).contains(side));
+    Some((side(width)?, side(height)?))
 }
 
 /// The folders in which a module is looked for after the path as given: the small recording is in the project, the
@@ -302,6 +319,8 @@ mod tests {
             ("qemu=-d 'int", "matching quotes"),
             ("modules=no-such.kmt", "tests/data"),
             ("timeout=0", "seconds"),
+            ("screen=wide", "1920x1080"),
+            ("screen=1x1", "1920x1080"),
         ] {
             let said = Settings::parse([word]).unwrap_err().to_string();
             assert!(said.contains(part), "{word}: {said}");

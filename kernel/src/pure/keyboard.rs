@@ -158,7 +158,9 @@ impl Keyboard {
             DecodedKey::Unicode('\u{8}') if self.is_alt => Press::Bytes(Bytes::of(b"\x1b\x7f")),
             DecodedKey::Unicode(character) => Press::Bytes(self.character(character)),
             // On the keypad without Num Lock: the layouts say which key it is then.
-            DecodedKey::RawKey(code) => self.sequence(code).map_or(Press::Nothing, |keys| Press::Bytes(Bytes::of(keys))),
+            DecodedKey::RawKey(code) => {
+                self.sequence(code).map_or(Press::Nothing, |keys| Press::Bytes(Bytes::of(keys)))
+            }
         }
     }
 

@@ -46,8 +46,7 @@ fn line(Arms([left, right, up, down]): Arms, (x, y): (usize, usize), (width, hei
 /// Left, right, up, down of a box-drawing character. Unicode orders most of them by shape, and in a shape by weight.
 fn arms(code: u32) -> Option<Arms> {
     // Weights of the side arm, the upper and the lower one, in the order that Unicode gives the eight of a shape.
-    const TEES: [[u8; 3]; 8] =
-        [[1, 1, 1], [2, 1, 1], [1, 2, 1], [1, 1, 2], [1, 2, 2], [2, 2, 1], [2, 1, 2], [2, 2, 2]];
+    const TEES: [[u8; 3]; 8] = [[1, 1, 1], [2, 1, 1], [1, 2, 1], [1, 1, 2], [1, 2, 2], [2, 2, 1], [2, 1, 2], [2, 2, 2]];
     let tee = |first: u32| TEES[(code - first) as usize];
     Some(Arms(match code {
         0x2500 | 0x2504 | 0x2508 | 0x254c => [1, 1, 0, 0],

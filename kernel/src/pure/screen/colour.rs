@@ -32,11 +32,7 @@ impl Rgb {
             let (from, to, share) = (u32::from(from), u32::from(to), u32::from(share));
             ((from * (255 - share) + to * share + 127) / 255) as u8
         };
-        Self {
-            red: mix(self.red, other.red),
-            green: mix(self.green, other.green),
-            blue: mix(self.blue, other.blue),
-        }
+        Self { red: mix(self.red, other.red), green: mix(self.green, other.green), blue: mix(self.blue, other.blue) }
     }
 
     fn distance(self, other: Self) -> u32 {

@@ -51,7 +51,8 @@ fn every_pixel_is_as_the_cells_say_in_both_pixel_sizes() {
         let mut terminal = Terminal::new(grid);
         let mut video = Memory::of(&canvas.mode);
         canvas.clear(&mut video);
-        for text in ["boot\n\x1b[31mred \x1b[4mline\x1b[0m ─┼█ é\n", "\x1b[7minverse\x1b[0m\n\n\n", "last", "\r\n!"] {
+        for text in ["boot\n\x1b[31mred \x1b[4mline\x1b[0m ─┼█ é\n", "\x1b[7minverse\x1b[0m\n\n\n", "last", "\r\n!"]
+        {
             terminal.write(text.as_bytes());
             let rows = terminal.grid_mut().take_changed();
             canvas.draw(&mut video, terminal.grid(), rows);

@@ -141,7 +141,13 @@ pub trait Video {
 }
 
 /// A rectangle of one colour; what of it lies outside is left out.
-pub fn fill<V: Video>(video: &mut V, mode: &Mode, (x, y): (usize, usize), (width, height): (usize, usize), colour: Rgb) {
+pub fn fill<V: Video>(
+    video: &mut V,
+    mode: &Mode,
+    (x, y): (usize, usize),
+    (width, height): (usize, usize),
+    colour: Rgb,
+) {
     let (x_end, y_end) = (x.saturating_add(width).min(mode.width), y.saturating_add(height).min(mode.height));
     let pixel = mode.pixel(colour);
     if x < x_end {

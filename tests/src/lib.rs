@@ -2,7 +2,7 @@
 //!
 //! One boot is described by [`Settings`], the same words that `just` takes. [`qemu::Launch`] turns them into files
 //! and an argument vector, [`session::Session`] runs it and reads the serial line, and [`outcome::End`] says what the
-//! exit status means. What the kernel is expected to print stands in one file, [`kernel`]. Callers: the command
+//! exit status means. [`qmp`] presses its keys and takes screenshots, [`screen`] reads these. What the kernel is expected to print stands in one file, [`kernel`]. Callers: the command
 //! `bandolier-run` behind the recipes, and the end-to-end tests in `tests/qemu`.
 //!
 //! Nothing here needs the network, and every QEMU started here dies with the process that started it.
@@ -18,8 +18,10 @@ pub mod interactive;
 pub mod kernel;
 pub mod outcome;
 pub mod qemu;
+pub mod qmp;
 pub mod records;
 pub mod scratch;
+pub mod screen;
 pub mod session;
 pub mod settings;
 pub mod trace;

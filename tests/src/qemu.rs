@@ -135,7 +135,10 @@ fn arguments(s: &Settings, accel: &Accelerator, media: &Media, console: Console,
         // 64 MiB: room for more than 3840x2160.
         add(&["-device", &format!("VGA,vgamem_mb=64,xres={width},yres={height}")]);
     }
-    add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    // Without a serial line the machine is as a real one is: it has no such way out, and its screen stays to be seen.
+    if console != (Console::Screen { has_serial: false }) {
+        add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    }
     match console {
         Console::Pipe => add(&["-no-reboot", "-monitor", "none", "-serial", "stdio"]),
         Console::Screen { has_serial } => {

@@ -36,7 +36,7 @@ fn screen<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErro
         }
         println!("┌──────┬──────┐  ╔══════╦══════╗  ░░▒▒▓▓██  ▁▂▃▄▅▆▇█  ▏▎▍▌▋▊▉█  ▖▗▘▙▚▛▜▝▞▟");
         println!(
-            "│ \x1b[1mbold\x1b[0m │ \x1b[4mline\x1b[0m │  ║ \x1b[7minverse\x1b[0m ║   µ ä é ß × ÷ ° ± § – “ ” • → 漢"
+            "│ \x1b[1mbold\x1b[0m │ \x1b[4mline\x1b[0m │  ║ \x1b[7minverse\x1b[0m     ║  µ ä é ß × ÷ ° ± § – “ ” • → 漢"
         );
         println!("└──────┴──────┘  ╚══════╩══════╝");
         // Whatever ends it, it ends well: there is nothing to cancel.

@@ -13,6 +13,7 @@ mod fault;
 mod image;
 mod oracle;
 mod replay;
+mod screen;
 mod shell;
 mod stress;
 mod support;
@@ -36,8 +37,12 @@ fn main() -> ExitCode {
         fault::tests(),
         debug::tests(),
         image::tests(),
+        screen::tests(),
     ];
-    let wanted = |test: &Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
+    let wanted = |test: &Test| match filters.is_empty() {
+        true => !screen::is_on_demand(test),
+        false => filters.iter().any(|f| test.name.contains(f.as_str())),
+    };
     let chosen: Vec<Test> = groups.into_iter().flatten().filter(wanted).collect();
     if flags.iter().any(|f| f == "--list") {
         chosen.iter().for_each(|test| println!("{}", test.name));

@@ -45,6 +45,13 @@ pub(crate) struct Failure {
     again: String,
 }
 
+impl Failure {
+    /// What was expected, the serial log, and the line that boots the same machine again.
+    pub(crate) fn new(what: String, log: String, again: String) -> Self {
+        Self { what, log, again }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "    expected: {}", self.what)?;

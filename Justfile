@@ -17,12 +17,14 @@ cmd := ""
 append := ""
 # Recordings to load for `replay`: paths, or names of files in tests/data or ../shared/traces.
 modules := ""
+# Pixels of the screen, such as 1920x1080, for boot=iso and boot=uefi; none if empty.
+screen := ""
 # Extra arguments for QEMU.
 qemu := ""
 # Seconds that a machine may run when nobody is at a terminal.
 timeout := "120"
 
-words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
+words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
 runner := "cargo run --quiet --package tests --bin bandolier-run --"
 
 [private]
@@ -33,6 +35,11 @@ default:
 [group('run')]
 qemu-smp: build
     @{{ runner }} run {{ words }} cmd={{ quote(cmd) }}
+
+# Boot the image in a window: the kernel's own screen and keyboard (needs Limine and a display)
+[group('run')]
+qemu-gui: build
+    @{{ runner }} gui {{ words }} cmd={{ quote(cmd) }}
 
 # Boot under gdb, stopped at the kernel's entry point; each CPU is a thread
 [group('run')]
@@ -124,6 +131,11 @@ test-host: setup
 [group('test')]
 test-qemu filter="": setup
     @tools/test.sh qemu {{ quote(filter) }}
+
+# Read the screen off screenshots, at three sizes, under BIOS and UEFI, with a serial line and without (needs Limine)
+[group('test')]
+test-screens: setup
+    @tools/test.sh qemu screens::
 
 # Check the small protocols exhaustively with loom
 [group('test')]

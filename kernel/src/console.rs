@@ -15,7 +15,7 @@ use spin::mutex::SpinMutex;
 use spin::relax::RelaxStrategy;
 
 use crate::machine;
-use crate::screen::{self, Found, Screen};
+use crate::screen::{self, Screen};
 
 /// A wait for the console serves other CPUs' requests, as every wait does.
 struct Serve;
@@ -109,14 +109,8 @@ pub fn init() {
     let warning = Serial::com1().init();
     let mut console = CONSOLE.lock();
     let found = screen::find();
-    let bad = match found {
-        Found::None => None,
-        Found::Bad(error) => Some(error),
-        Found::Screen(screen) => {
-            console.screen = Some(screen);
-            None
-        }
-    };
+    let bad = found.as_ref().err().copied();
+    console.screen = found.unwrap_or(None);
     // With no screen the port is all there is, so it is used whatever the test says.
     let is_missing = matches!(warning, Some(Warning::LoopbackFailed { .. }));
     HAS_SERIAL.store(!is_missing || console.screen.is_none(), Ordering::Relaxed);

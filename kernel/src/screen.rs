@@ -68,34 +68,26 @@ pub struct Screen {
     drawing_ticks: u64,
 }
 
-/// What became of the framebuffer.
-pub enum Found {
-    /// The bootloader has none, or the command line says `screen=off`.
-    None,
-    /// It is used.
-    Screen(Screen),
-    /// It cannot be.
-    Bad(BadFramebuffer),
-}
-
-/// Looks for a framebuffer and clears it. Once, first thing, on the bootloader's page tables.
-pub fn find() -> Found {
+/// Looks for a framebuffer and clears it. Once, first thing, on the bootloader's page tables. `None` if the bootloader has
+/// none, or the command line says `screen=off`.
+///
+/// # Errors
+///
+/// Why the one there is cannot be used.
+pub fn find() -> Result<Option<Screen>, BadFramebuffer> {
     if bootinfo::early_option("screen") == Some("off") {
-        return Found::None;
+        return Ok(None);
     }
-    let framebuffer = match bootinfo::framebuffer() {
-        None => return Found::None,
-        Some(Err(error)) => return Found::Bad(error),
-        Some(Ok(framebuffer)) => framebuffer,
-    };
-    let Some(canvas) = Canvas::new(framebuffer.mode, &DRAWN) else { return Found::None };
+    let Some(framebuffer) = bootinfo::framebuffer().transpose()? else { return Ok(None) };
+    // A framebuffer without room for a character is as good as none.
+    let Some(canvas) = Canvas::new(framebuffer.mode, &DRAWN) else { return Ok(None) };
     let shared = SHARED.call_once(|| Shared { framebuffer, canvas });
     let Layout { nr_columns, nr_rows, .. } = shared.canvas.layout;
-    let Some(grid) = Grid::new(&EARLY_CELLS, nr_columns, nr_rows) else { return Found::None };
+    let Some(grid) = Grid::new(&EARLY_CELLS, nr_columns, nr_rows) else { return Ok(None) };
     IS_ON.store(true, Ordering::Release);
     shared.canvas.clear(&mut shared.video());
     let terminal = Terminal::new(grid);
-    Found::Screen(Screen { terminal, shared, has_picture: false, drawn_at: 0, drawing_ticks: 0 })
+    Ok(Some(Screen { terminal, shared, has_picture: false, drawn_at: 0, drawing_ticks: 0 }))
 }
 
 /// Where the video memory is, if it is used.

@@ -54,6 +54,22 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Whether QEMU can open a window: there must be a desktop, and a QEMU that was built for one.
+pub fn has_display() -> Result<(), Error> {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !is_set("DISPLAY") && !is_set("WAYLAND_DISPLAY") {
+        let remedy = "run it on a desktop, or use `just qemu-smp`, which needs none";
+        return Err(Error::missing("a display (neither DISPLAY nor WAYLAND_DISPLAY is set)", remedy));
+    }
+    let qemu = Qemu::find()?;
+    let out = Command::new(&qemu.program).args(["-display", "help"]).output();
+    let known = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    match known.lines().any(|line| matches!(line.trim(), "gtk" | "sdl" | "cocoa")) {
+        true => Ok(()),
+        false => Err(Error::missing("a QEMU that opens windows", "install the package qemu-system-gui")),
+    }
+}
+
 /// UEFI firmware for the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ovmf {

@@ -9,11 +9,11 @@
 //! Where no module is asked for, the small recording is loaded.
 
 use crate::error::Error;
-use crate::kernel;
 use crate::outcome::End;
 use crate::qemu::{Console, Launch};
 use crate::session::{Session, WaitError, spawn_bound};
-use crate::settings::Settings;
+use crate::settings::{Boot, Settings};
+use crate::{host, kernel};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -56,6 +56,28 @@ fn prepare(settings: &Settings, console: Console) -> Result<Launch, Error> {
         say(remark);
     }
     Ok(launch)
+}
+
+/// Boots the image in a window. The serial line is in the terminal that it was started from.
+pub fn in_window(mut settings: Settings) -> Result<End, Error> {
+    /// Fits a window on most desktops.
+    const SIZE: &str = "1280x800";
+    host::has_display()?;
+    if settings.boot == Boot::Direct {
+        // The direct loader sets no screen up.
+        settings.boot = Boot::Iso;
+    }
+    if settings.screen.is_empty() {
+        settings.screen = SIZE.into();
+    }
+    if settings.modules.is_empty() {
+        settings.modules = Settings::parse([&*format!("modules={}", kernel::DEMONSTRATION_MODULE)])?.modules;
+    }
+    let launch = prepare(&settings, Console::Window)?;
+    say("the console is the window, and COM1 here; `quit` ends it, or closing the window");
+    let mut child = spawn_bound(Command::new(&launch.program).args(&launch.arguments))?;
+    let end = child.wait().map_or(End::Killed, End::from_status);
+    Ok(if end == End::Reset { End::Success } else { end })
 }
 
 fn at_terminal(settings: &Settings) -> Result<End, Error> {

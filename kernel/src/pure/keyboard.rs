@@ -26,8 +26,10 @@ pub enum CodeSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayoutName(usize);
 
-/// Names of the layouts for `keyboard=`, with how each is made.
-const LAYOUTS: [(&str, fn() -> AnyLayout); 11] = [
+/// A layout's name for `keyboard=`, and how it is made.
+type Layout = (&'static str, fn() -> AnyLayout);
+
+const LAYOUTS: [Layout; 11] = [
     ("us", || AnyLayout::Us104Key(layouts::Us104Key)),
     ("uk", || AnyLayout::Uk105Key(layouts::Uk105Key)),
     ("de", || AnyLayout::De105Key(layouts::De105Key)),

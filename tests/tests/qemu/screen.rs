@@ -67,7 +67,8 @@ fn mirrors(boot: Boot, size: &'static str) -> Outcome {
     let (seen, should) = (watcher.look()?, watcher.expected(&said));
     watcher.expect(difference(&seen, &should).is_some(), "a wrong letter to be noticed")?;
 
-    for command in ["help", "mem", "slabs"] {
+    // Several screens of text, even where a screen has many rows.
+    for command in ["help", "mem", "slabs", "help", "mem", "slabs"] {
         watcher.enter(command)?;
     }
     watcher.compare()?;

@@ -65,8 +65,8 @@ fn arms(code: u32) -> Option<Arms> {
             let [left, up, down] = tee(0x2524);
             [left, 0, up, down]
         }
-        // Horizontal and down: light, left, right, both, down, left and down, right and down, all.
-        0x252c..=0x2533 | 0x2534..=0x253b => {
+        // Horizontal and down, then horizontal and up: light, left heavy, right, both, the stem, and so on.
+        0x252c..=0x253b => {
             let index = code - if code < 0x2534 { 0x252c } else { 0x2534 };
             let weight = |bit: u32| 1 + (index >> bit & 1) as u8;
             let (left, right, stem) = (weight(0), weight(1), weight(2));

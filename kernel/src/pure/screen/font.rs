@@ -146,9 +146,9 @@ impl Layout {
     /// For a screen of `width` by `height` pixels: the largest face that leaves room for the columns and rows that the
     /// text wants, else the smallest. `None` if not even a cell fits.
     pub fn of(width: usize, height: usize) -> Option<Self> {
-        let layouts = FACES.iter().map(|&face| Self::with(face, width, height));
+        let mut layouts = FACES.iter().map(|&face| Self::with(face, width, height));
         let fits = |layout: &Self| layout.nr_columns >= Self::WANTED_COLUMNS && layout.nr_rows >= Self::WANTED_ROWS;
-        let layout = layouts.clone().find(fits).or(layouts.last())?;
+        let layout = layouts.clone().find(fits).or(layouts.next_back())?;
         (layout.nr_columns > 0 && layout.nr_rows > 0).then_some(layout)
     }
 

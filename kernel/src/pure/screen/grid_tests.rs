@@ -181,13 +181,18 @@ proptest! {
         }
     }
 
+    /// Sequences may come in pieces, characters do not: the kernel prints `str`s. (Of a character in two pieces `vte`
+    /// 0.15 may swallow the one behind it.)
     #[test]
-    fn text_in_any_pieces_comes_to_the_same(pieces in prop::collection::vec("[ -~äß漢😀─█\n]{0,9}(\u{1b}\\[[0-9;]{0,5}[A-HJKm])?", 0..20), cut in 1..9usize) {
-        let bytes = pieces.concat().into_bytes();
+    fn text_in_any_pieces_comes_to_the_same(
+        text in "([ -~äß漢😀─█\n]{0,9}(\u{1b}\\[[0-9;]{0,5}[A-HJKm])?){0,20}",
+        cut in 1..9usize,
+    ) {
         let (one, other) = (cells(60), cells(60));
-        let whole = after(&one, (10, 4), &bytes);
+        let whole = after(&one, (10, 4), text.as_bytes());
         let mut pieces = after(&other, (10, 4), b"");
-        bytes.chunks(cut).for_each(|piece| pieces.write(piece));
+        let characters: Vec<char> = text.chars().collect();
+        characters.chunks(cut).for_each(|piece| pieces.write(piece.iter().collect::<String>().as_bytes()));
         prop_assert_eq!(pieces.grid().position(), whole.grid().position());
         prop_assert_eq!(seen(pieces.grid()), seen(whole.grid()));
     }

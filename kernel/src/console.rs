@@ -227,6 +227,11 @@ pub fn write_bytes(bytes: &[u8]) {
     console.catch_up();
 }
 
+/// Writes to the screen alone: a colour for what follows, which programs that read the serial line do not want.
+pub fn colour(sequence: &str) {
+    with_screen(|screen| screen.write(sequence.as_bytes()));
+}
+
 /// Prints without a line end.
 macro_rules! print {
     ($($arg:tt)*) => { $crate::console::write(format_args!($($arg)*)) };

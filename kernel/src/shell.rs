@@ -99,7 +99,8 @@ pub fn run() -> ! {
     let mut status = Status::Ok;
     if let Some(script) = bootinfo::get().cmdline().run() {
         for command in words::commands(script) {
-            println!("{}{command}", prompt(status));
+            show_prompt(status, || print!("{}", prompt(status)));
+            println!("{command}");
             status = execute(command);
             if input::is_cancelled() {
                 break;
@@ -190,7 +191,7 @@ fn interact(mut status: Status) -> ! {
     IS_AT_PROMPT.store(true, Ordering::Relaxed);
     let mut editor = EDITOR.lock();
     let mut out = console::write_bytes;
-    editor.start(prompt(status).as_str(), &mut out);
+    show_prompt(status, || editor.start(prompt(status).as_str(), &mut out));
     loop {
         let byte = input::wait_for_byte();
         status = match editor.input(byte, &complete, &mut out) {
@@ -212,8 +213,15 @@ fn interact(mut status: Status) -> ! {
             Event::Interrupt => Status::Ok,
             Event::EndOfInput => execute("quit"),
         };
-        editor.start(prompt(status).as_str(), &mut out);
+        show_prompt(status, || editor.start(prompt(status).as_str(), &mut out));
     }
+}
+
+/// Shows the prompt, on the screen in a colour that says how the last command ended.
+fn show_prompt(status: Status, show: impl FnOnce()) {
+    console::colour(if status == Status::Ok { "\x1b[32m" } else { "\x1b[31m" });
+    show();
+    console::colour("\x1b[m");
 }
 
 /// Completes command names, and the names of modules behind `replay`.

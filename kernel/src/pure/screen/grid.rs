@@ -93,9 +93,10 @@ impl<'a> Grid<'a> {
         })
     }
 
-    /// The same text over other cells, which may hold more lines or fewer; `None` if they cannot hold the screen.
+    /// The same text over other cells, which may hold more lines or fewer; `None` if they cannot hold the screen. What is
+    /// in those cells does not matter: a line is erased before it is seen.
     pub fn moved<'b>(&self, cells: &'b [AtomicU32]) -> Option<Grid<'b>> {
-        let mut new = Grid::new(cells, self.nr_columns, self.nr_rows)?;
+        let mut new = Grid::resume(cells, self.nr_columns, self.nr_rows, Position::default())?;
         new.nr_above = self.nr_above.min(new.nr_lines - new.nr_rows);
         new.top = new.nr_above;
         for line in 0..new.nr_above + new.nr_rows {

@@ -11,10 +11,10 @@ mod topology;
 
 pub use name::Name;
 pub use proof::{
-    FsGsBase, GlobalPages, InvariantTsc, Invpcid, MachineCheck, Mtrr, NoExecute, Pages1GiB, Pcid, Rdrand, Rdtscp, Smap,
-    Smep, Umip, X2Apic,
+    FsGsBase, GlobalPages, InvariantTsc, Invpcid, MachineCheck, Mtrr, NoExecute, Pages1GiB, Pcid, RateCounters, Rdrand,
+    Rdtscp, Smap, Smep, Umip, X2Apic,
 };
-pub use topology::{Place, Topology};
+pub use topology::{Cores, Place, Topology};
 
 use crate::tsc::{Frequency, Source};
 use raw_cpuid::{CpuId, CpuIdReader, Hypervisor};
@@ -68,6 +68,8 @@ pub struct Features {
     pub machine_check: Option<MachineCheck>,
     /// Memory-type range registers.
     pub mtrr: Option<Mtrr>,
+    /// IA32_MPERF and IA32_APERF.
+    pub rate_counters: Option<RateCounters>,
 }
 
 impl Features {
@@ -86,6 +88,8 @@ impl Features {
         let extended = cpuid.get_extended_processor_and_feature_identifiers();
         let extended = extended.as_ref();
         let power = cpuid.get_advanced_power_mgmt_info();
+        let thermal = cpuid.get_thermal_power_info();
+        let thermal = thermal.as_ref();
         let capacity = cpuid.get_processor_capacity_feature_info();
         let (topology, apic_id) = topology::read(cpuid);
         Self {
@@ -113,6 +117,7 @@ impl Features {
             rdrand: basic.filter(|f| f.has_rdrand()).map(|_| Rdrand::proven()),
             machine_check: basic.filter(|f| f.has_mce()).map(|_| MachineCheck::proven()),
             mtrr: basic.filter(|f| f.has_mtrr()).map(|_| Mtrr::proven()),
+            rate_counters: thermal.filter(|f| f.has_hw_coord_feedback()).map(|_| RateCounters::proven()),
         }
     }
 }

@@ -29,7 +29,7 @@
 //! | [`apic`], [`ioapic`], [`pic`] | local APIC in both modes, I/O APIC, the legacy controllers silenced | boot, IPIs |
 //! | [`paging`], [`tlb`], [`memory`] | page-table entries, CR3, local flushes, zeroing a page | any time |
 //! | [`acpi`] | RSDP to MADT, FADT and HPET, read without trust | boot |
-//! | [`tsc`] | time-stamp counter and its frequency | any time |
+//! | [`tsc`], [`rate`] | time-stamp counter, its frequency, clocks to measure it with; the CPU's actual rate | any time |
 //! | [`port`], [`serial`], [`i8042`] | port I/O, the console's UART and keyboard | any time |
 //! | [`qemu`], [`reboot`] | ways out | any time |
 //! | [`seed`] | a few unpredictable bits | boot |
@@ -44,6 +44,7 @@
 //! | [`cpu::Smep`], [`cpu::Smap`], [`cpu::Umip`] | the CR4 bit exists |
 //! | [`cpu::InvariantTsc`] | the TSC ticks at one rate in all power states |
 //! | [`cpu::GlobalPages`], [`cpu::Pcid`], [`cpu::Invpcid`] | the TLB feature exists; the first two are turned off |
+//! | [`cpu::RateCounters`] | IA32_MPERF and IA32_APERF can be read |
 //! | [`cpu::FsGsBase`], [`cpu::Rdtscp`], [`cpu::Rdrand`] | the instruction exists |
 //! | [`gdt::Loaded`] | this CPU runs on our GDT and TSS; interrupt gates may be loaded |
 //! | [`irq::InterruptGuard`] | this CPU takes no maskable interrupt until the guard is dropped |
@@ -72,6 +73,7 @@ pub mod pic;
 pub mod port;
 pub mod probe;
 pub mod qemu;
+pub mod rate;
 pub mod reboot;
 pub mod seed;
 pub mod serial;

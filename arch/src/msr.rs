@@ -2,11 +2,13 @@
 //!
 //! The accessors are the `x86_64` crate's, which clobber memory: the compiler moves no load or store across them. They
 //! are no fence for the processor; where an MSR write is not serialising (x2APIC's), the caller adds one.
-//! Called by: `apic`, `control`, `gs`.
+//! Called by: `apic`, `control`, `gs`, `rate`.
 
 use x86_64::registers::model_specific::Msr;
 
 pub(crate) const APIC_BASE: u32 = 0x1b;
+pub(crate) const MPERF: u32 = 0xe7;
+pub(crate) const APERF: u32 = 0xe8;
 pub(crate) const MTRR_CAP: u32 = 0xfe;
 pub(crate) const MTRR_DEF_TYPE: u32 = 0x2ff;
 pub(crate) const PAT: u32 = 0x277;

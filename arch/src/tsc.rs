@@ -1,12 +1,14 @@
 //! The time-stamp counter, and how fast it ticks.
 //!
 //! The frequency comes from the best source there is, in this order: the bootloader (the kernel asks it), CPUID
-//! (`cpu::Features::tsc_frequency`), the ACPI PM timer, the PIT; [`calibrate`] does the last two.
+//! (`cpu::Features::tsc_frequency`), the ACPI PM timer, the HPET, the PIT; [`calibrate`] does the last three.
 //! Under multi-threaded TCG a read takes a lock of QEMU's: never one per operation on several CPUs.
 
 mod calibrate;
+mod clocks;
 
-pub use calibrate::{CalibrationError, Pit, PmTimer, ReferenceClock, calibrate};
+pub use calibrate::{CalibrationError, ReferenceClock, calibrate};
+pub use clocks::{BadPeriod, HPET_BYTES, HpetCounter, Pit, PmTimer};
 
 use core::arch::asm;
 use core::fmt;
@@ -33,6 +35,8 @@ pub enum Source {
     Hypervisor,
     /// Measured against the ACPI PM timer.
     PmTimer,
+    /// Measured against the HPET.
+    Hpet,
     /// Measured against channel 2 of the PIT.
     Pit,
 }
@@ -45,6 +49,7 @@ impl fmt::Display for Source {
             Self::CpuidBaseFrequency => "CPUID base frequency",
             Self::Hypervisor => "hypervisor",
             Self::PmTimer => "ACPI PM timer",
+            Self::Hpet => "HPET",
             Self::Pit => "PIT",
         })
     }

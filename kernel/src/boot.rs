@@ -17,7 +17,7 @@ use crate::console::{self, log, println};
 use crate::machine::{self, CALLS, Cpu, HEAP, SHOOTDOWNS, WORK};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::stacks::{Stack, Stacks};
-use crate::{devices, idle, input, others, shell, space, time, traps};
+use crate::{clock, devices, idle, input, others, shell, space, time, traps};
 
 /// Exit value for a kernel that cannot boot: QEMU's status is 39.
 const BAD_BOOT: u8 = 0x13;
@@ -38,8 +38,8 @@ extern "C" fn first_cpu() -> ! {
     per_cpu::init_first_cpu(features.apic_id); // GS base: from here on this CPU has magazines
     early_traps(); //                             from here on a fault prints instead of resetting
     let info = or_stop(BootInfo::take()); //      copies of all that the bootloader says
-    let devices = devices::find(info); //         what ACPI says, read through the bootloader's mapping
-    or_stop(time::init(features, devices.pm_timer_port).map_err(DebugAsDisplay));
+    devices::find(info); //                       what ACPI says, read through the bootloader's mapping
+    or_stop(clock::init(features).map_err(DebugAsDisplay)); // how fast the TSC ticks
     others::init_memory(info); //                 every usable frame into the bitmap; the heap works after this
     console::keep_scrollback(); //                the one time that the screen takes memory
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
@@ -184,9 +184,7 @@ fn log_machine() {
     log!("cpu: {} ({mode})", features.brand.as_str().trim());
     log!("hypervisor: {}", features.hypervisor.as_ref().map_or("none", |name| name.as_str()));
     log!("bootloader: {} {}", info.bootloader.0.as_str(), info.bootloader.1.as_str());
-    if let Some(frequency) = time::frequency() {
-        log!("tsc: {} kHz, by {}", frequency.hz / 1000, frequency.source);
-    }
+    clock::settle();
     if info.nr_modules_dropped > 0 {
         log!("modules: {} of them found no place and cannot be named", info.nr_modules_dropped);
     }

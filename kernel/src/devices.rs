@@ -1,8 +1,8 @@
-//! The few devices the kernel uses, as ACPI describes them: I/O APICs, the PM timer, the way to reset.
+//! The few devices the kernel uses, as ACPI describes them: I/O APICs, the PM timer, the HPET, the way to reset.
 //!
 //! Read once at boot, while the bootloader's direct map still reaches all tables; what is kept are values.
 
-use arch::acpi::{AcpiError, DirectMap, Fadt, Madt, MadtEntry, Root};
+use arch::acpi::{AcpiError, DirectMap, Fadt, Hpet, Madt, MadtEntry, Root};
 use arch::apic::LocalApic;
 use arch::ioapic::{IoApic, Signal};
 use arch::reboot::ResetRegister;
@@ -28,6 +28,8 @@ const ENABLED: u32 = 1;
 pub struct Devices {
     /// Port of the PM timer.
     pub pm_timer_port: Option<u16>,
+    /// Physical address of the HPET's registers.
+    pub hpet_phys: Option<u64>,
     /// How to reset the machine.
     pub reset: Option<ResetRegister>,
     /// CPUs that could be started: those that the MADT lists as enabled.
@@ -49,6 +51,7 @@ pub fn find(info: &BootInfo) -> &'static Devices {
     DEVICES.call_once(|| {
         let mut devices = Devices {
             pm_timer_port: None,
+            hpet_phys: None,
             reset: None,
             nr_cpus: 0,
             io_apics: [None; MAX_IO_APICS],
@@ -71,6 +74,7 @@ impl Devices {
             self.pm_timer_port = fadt.pm_timer_port;
             self.reset = fadt.reset;
         }
+        self.hpet_phys = Hpet::find(&root).ok().map(|hpet| hpet.phys);
         let madt = Madt::find(&root)?;
         self.routes = LINES.map(|(line, _)| madt.isa_route(line));
         let mut places = self.io_apics.iter_mut();

@@ -39,6 +39,10 @@ pub mod screen;
 // Commands and their arguments.
 #[path = "pure/args.rs"]
 pub mod args;
+#[path = "pure/chaos.rs"]
+pub mod chaos;
+#[path = "pure/clock_choice.rs"]
+pub mod clock_choice;
 #[path = "pure/cmdline.rs"]
 pub mod cmdline;
 #[path = "pure/debug_option.rs"]

@@ -15,6 +15,8 @@ mod baseline;
 mod bench;
 mod boot;
 mod bootinfo;
+mod chaos;
+mod clock;
 mod console;
 mod crash;
 mod debug;

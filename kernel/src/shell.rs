@@ -7,6 +7,7 @@
 
 mod about;
 mod cache_page;
+mod clock;
 mod cpus;
 mod fault;
 mod latency;
@@ -24,13 +25,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use arch::qemu;
 use kernel::args::{ArgError, Args};
+use kernel::chaos::Chaos;
+use kernel::clock_choice::Wanted;
 use kernel::keyboard::LayoutName;
 use kernel::line::{Editor, Event};
 use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bench, bootinfo, console, debug, input, replay, stress};
+use crate::{bench, bootinfo, chaos, console, debug, idle, input, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +68,7 @@ const QUIT_FAILED: u8 = 0x11;
 static TABLES: [&[Command]; 12] = [
     about::COMMANDS,
     cpus::COMMANDS,
+    clock::COMMANDS,
     mem::COMMANDS,
     slabs::COMMANDS,
     reap::COMMANDS,
@@ -111,7 +115,7 @@ pub fn run() -> ! {
 }
 
 /// Words of the command line that mean something.
-const OPTIONS: [&str; 5] = ["chaos", "debug", "host-cpus", "keyboard", "screen"];
+const OPTIONS: [&str; 6] = ["chaos", "debug", "host-cpus", "keyboard", "screen", "tsc"];
 
 fn report_unknown_options() {
     for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
@@ -135,15 +139,23 @@ fn report_unknown_options() {
         *WORST.lock() = Status::Usage;
     }
     debug::announce();
-    match bootinfo::get().cmdline().get("chaos") {
-        None => {}
-        Some("drop-ipi") => {
-            println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
-            crate::machine::SHOOTDOWNS.settings().set_drop_ipis(true);
-        }
-        Some(other) => {
-            println!("bandolier: chaos={other} is not known; there is: drop-ipi");
-            *WORST.lock() = Status::Usage;
+    if let Some(word) = crate::clock::wrong_option() {
+        println!("bandolier: tsc={word} is not known; there is: {}", Wanted::KNOWN);
+        *WORST.lock() = Status::Usage;
+    }
+    for word in chaos::wrong() {
+        println!("bandolier: chaos={word} is not known; there is: {}", Chaos::KNOWN);
+        *WORST.lock() = Status::Usage;
+    }
+    for chaos in chaos::asked() {
+        match chaos {
+            Chaos::DropIpi => {
+                println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
+                crate::machine::SHOOTDOWNS.settings().set_drop_ipis(true);
+            }
+            Chaos::TscTold { hz } => println!("bandolier: chaos: CPUID seemed to tell {} kHz of the TSC", hz / 1000),
+            Chaos::SkewTsc { cpu, ticks } => println!("bandolier: chaos: cpu {cpu}'s clock seems {ticks} ticks ahead"),
+            Chaos::BadFrame { number } => println!("bandolier: chaos: frame {number:#x} reads back wrong in memtest"),
         }
     }
 }

@@ -5,11 +5,11 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use arch::cpu::Features;
-use arch::tsc::{self, CalibrationError, Frequency, Pit, PmTimer};
+use arch::tsc::{self, Frequency};
 use spin::Once;
 
-static FREQUENCY: Once<Frequency> = Once::new();
+/// The first rate, and the one that was settled on: see [`crate::clock`].
+static FREQUENCIES: [Once<Frequency>; 2] = [const { Once::new() }; 2];
 static ENTRY_TICKS: AtomicU64 = AtomicU64::new(0);
 
 /// Notes when the kernel was entered. First thing.
@@ -17,33 +17,15 @@ pub fn note_entry() {
     ENTRY_TICKS.store(tsc::read(), Ordering::Relaxed);
 }
 
-/// Learns the frequency: from CPUID, else measured against the ACPI timer, else against the PIT.
-///
-/// # Errors
-///
-/// The last clock's, if no clock could tell.
-pub fn init(features: &Features, pm_timer_port: Option<u16>) -> Result<Frequency, CalibrationError> {
-    FREQUENCY
-        .try_call_once(|| {
-            if let Some(told) = features.tsc_frequency {
-                return Ok(told);
-            }
-            if let Some(port) = pm_timer_port {
-                // SAFETY: the port is what the FADT says.
-                let mut clock = unsafe { PmTimer::new(port) };
-                if let Ok(measured) = tsc::calibrate(&mut clock, tsc::read) {
-                    return Ok(measured);
-                }
-            }
-            // SAFETY: nobody else in this kernel touches channel 2 or the speaker.
-            tsc::calibrate(&mut unsafe { Pit::start() }, tsc::read)
-        })
-        .copied()
+/// Makes the frequency known: a first one, then the one that is settled on. Later calls change nothing.
+pub fn set_frequency(frequency: Frequency) {
+    let place = FREQUENCIES.iter().find(|place| !place.is_completed());
+    place.inspect(|place| _ = place.call_once(|| frequency));
 }
 
 /// The frequency, once it is known.
 pub fn frequency() -> Option<Frequency> {
-    FREQUENCY.get().copied()
+    FREQUENCIES.iter().rev().find_map(Once::get).copied()
 }
 
 /// Nanoseconds since the kernel was entered; 0 while the frequency is not known.

@@ -1,6 +1,6 @@
 //! Runs one function on several CPUs at once: the first CPU inline, the others from their idle loops.
 //!
-//! Called by: `stress`, `replay`. Context: the shell, interrupts on.
+//! Called by: `stress`, `replay`, `memtest`, the clock. Context: the shell, interrupts on.
 
 use arch::irq;
 use smp::{CpuId, MAX_CPUS};
@@ -38,6 +38,26 @@ pub fn run(nr_workers: usize, work: &(dyn Fn(usize) + Sync), watch: impl Fn()) {
         while !scope.running().is_empty() {
             crate::idle::wait_unless(|| scope.running().is_empty());
             watch();
+        }
+    });
+    assert!(irq::are_enabled(), "interrupts stayed off");
+}
+
+/// Calls `work` on each of these CPUs, and returns when all have returned. If this CPU is one of them, its part runs here,
+/// after the others have been told.
+pub fn run_on(cpus: &[CpuId], work: &(dyn Fn(CpuId) + Sync)) {
+    let me = per_cpu::this().cpu;
+    WORK.scope(&Cpu, |scope| {
+        for &cpu in cpus.iter().filter(|cpu| **cpu != me) {
+            if let Err(error) = scope.start(cpu, work) {
+                panic!("cpu {cpu} does not take the job: {error:?}");
+            }
+        }
+        if cpus.contains(&me) {
+            work(me);
+        }
+        while !scope.running().is_empty() {
+            crate::idle::wait_unless(|| scope.running().is_empty());
         }
     });
     assert!(irq::are_enabled(), "interrupts stayed off");

@@ -32,6 +32,7 @@
 //! | [`cross_call`] | [`CrossCall`]: run a function on other CPUs, now, in their interrupt handler |
 //! | [`work`] | [`WorkSlots`]: give an idle CPU a long job |
 //! | [`barrier`] | [`Barrier`]: a reusable meeting of n CPUs |
+//! | [`clock_skew`] | [`clock_skew::Exchange`]: how far apart two CPUs' clocks are |
 //! | [`watchdog`] | deadlines on wrapping clocks, and the report that names who is late |
 
 #![cfg_attr(not(any(test, loom, shuttle)), no_std)]
@@ -43,6 +44,7 @@ pub mod sync;
 pub mod mutant;
 
 pub mod barrier;
+pub mod clock_skew;
 pub mod cpu;
 pub mod cpu_set;
 pub mod cross_call;

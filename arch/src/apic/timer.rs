@@ -9,16 +9,25 @@ use crate::tsc::{self, CalibrationError, Frequency, ReferenceClock, Source};
 /// Divided by 16, so that the timer is slower than the TSC on every machine (under icount both tick at 1 GHz).
 const DIVISOR: u64 = 16;
 
-/// The timer as a clock that claims to tick [`ReferenceClock::HZ`] times a second.
+/// How often the timer claims to tick in a second.
+const CLAIMED_HZ: u64 = 1_000_000_000;
+
+/// The timer as a clock of the rate that it claims.
 struct TimerClock<'a>(&'a LocalApic);
 
 impl ReferenceClock for TimerClock<'_> {
-    const HZ: u64 = 1_000_000_000;
     const MASK: u32 = u32::MAX;
-    /// 1 ms in QEMU, 40 ms where the timer runs at a 24 MHz crystal's pace.
-    const INTERVAL_TICKS: u32 = 62_500;
     /// Never shown: only the rate is used.
     const SOURCE: Source = Source::PmTimer;
+
+    fn hz(&self) -> u64 {
+        CLAIMED_HZ
+    }
+
+    /// 1 ms in QEMU, 40 ms where the timer runs at a 24 MHz crystal's pace.
+    fn interval_ticks(&self) -> u32 {
+        62_500
+    }
 
     fn now(&mut self) -> u32 {
         // It counts down from all ones.
@@ -40,7 +49,7 @@ pub(super) fn measure_hz(apic: &LocalApic, tsc: Frequency) -> Result<u64, Calibr
 /// If the TSC of `tsc_hz` seems to tick `apparent_hz` times in what the timer calls a second, this is the timer's rate
 /// before its divider.
 fn undivided_hz(tsc_hz: u64, apparent_hz: u64) -> u64 {
-    let hz = u128::from(tsc_hz) * u128::from(TimerClock::HZ) * u128::from(DIVISOR);
+    let hz = u128::from(tsc_hz) * u128::from(CLAIMED_HZ) * u128::from(DIVISOR);
     hz.checked_div(u128::from(apparent_hz)).map_or(0, |hz| hz as u64)
 }
 

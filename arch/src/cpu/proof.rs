@@ -47,4 +47,6 @@ proofs! {
     MachineCheck
     /// CPUID leaf 1 EDX bit 12: memory-type range registers.
     Mtrr
+    /// CPUID leaf 6 ECX bit 0: IA32_MPERF and IA32_APERF, the CPU's nominal and actual ticks.
+    RateCounters
 }

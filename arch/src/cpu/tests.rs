@@ -24,7 +24,7 @@ fn a_bare_cpu_proves_nothing() {
     assert_eq!((features.physical_address_bits, features.linear_address_bits), (36, 48));
     assert!(features.x2apic.is_none() && features.no_execute.is_none() && features.smap.is_none());
     assert!(features.pages_1gib.is_none() && features.invariant_tsc.is_none() && features.umip.is_none());
-    assert!(features.hypervisor.is_none() && features.tsc_frequency.is_none());
+    assert!(features.hypervisor.is_none() && features.tsc_frequency.is_none() && features.rate_counters.is_none());
     assert_eq!(features.topology.leaf, 0);
 }
 
@@ -33,6 +33,7 @@ fn each_bit_proves_its_own_feature() {
     let features = cpu(&[
         (0, 0, [7, INTEL[0], INTEL[1], INTEL[2]]),
         (1, 0, [0, 0, 1 << 21, 1 << 13]),
+        (6, 0, [0, 0, 1, 0]),
         (7, 0, [0, 1 << 7 | 1 << 20, 1 << 2, 0]),
         (0x8000_0000, 0, [0x8000_0008, 0, 0, 0]),
         (0x8000_0001, 0, [0, 0, 0, 1 << 20 | 1 << 26]),
@@ -40,6 +41,7 @@ fn each_bit_proves_its_own_feature() {
         (0x8000_0008, 0, [48 << 8 | 46, 0, 0, 0]),
     ]);
     assert!(features.x2apic.is_some() && features.global_pages.is_some() && features.pcid.is_none());
+    assert!(features.rate_counters.is_some() && features.mtrr.is_none());
     assert!(features.smep.is_some() && features.smap.is_some() && features.umip.is_some());
     assert!(features.invpcid.is_none() && features.fsgsbase.is_none() && features.rdtscp.is_none());
     assert!(features.pages_1gib.is_some() && features.no_execute.is_some() && features.invariant_tsc.is_some());

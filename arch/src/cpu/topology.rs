@@ -17,6 +17,15 @@ pub struct Topology {
     pub leaf: u32,
 }
 
+/// How some CPUs fall into cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// Cores with at least one of the CPUs.
+    pub nr_cores: usize,
+    /// The most of the CPUs that one core has: 1 where SMT is off or absent, whatever the ids leave room for.
+    pub threads_per_core: usize,
+}
+
 /// Where one CPU sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -38,6 +47,25 @@ impl Topology {
             core: low_bits(apic_id, self.package_bits).checked_shr(self.thread_bits).unwrap_or(0),
             thread: low_bits(apic_id, self.thread_bits),
         }
+    }
+
+    /// The core of an APIC id, by a number that no other core of the machine has.
+    pub fn core_number(&self, apic_id: u32) -> u32 {
+        apic_id.checked_shr(self.thread_bits).unwrap_or(0)
+    }
+
+    /// Counts cores among these CPUs. `None` where CPUID does not tell: then each id would seem a core of its own.
+    pub fn cores(&self, apic_ids: impl Iterator<Item = u32> + Clone) -> Option<Cores> {
+        let mut found = Cores { nr_cores: 0, threads_per_core: 0 };
+        for (index, apic_id) in apic_ids.clone().enumerate() {
+            let is_sibling = |other: &u32| self.core_number(*other) == self.core_number(apic_id);
+            // Each core is counted with its first CPU.
+            if !apic_ids.clone().take(index).any(|other| is_sibling(&other)) {
+                found.nr_cores += 1;
+                found.threads_per_core = found.threads_per_core.max(apic_ids.clone().filter(is_sibling).count());
+            }
+        }
+        (self.leaf != 0 && found.nr_cores > 0).then_some(found)
     }
 }
 
@@ -73,4 +101,25 @@ fn fold(leaf: u32, levels: impl Iterator<Item = ExtendedTopologyLevel>) -> Optio
         }
     }
     apic_id.map(|id| (topology, Some(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMT: Topology = Topology { thread_bits: 1, package_bits: 4, leaf: 0x0b };
+
+    #[test]
+    fn siblings_share_a_core() {
+        let cores = |ids: &[u32]| SMT.cores(ids.iter().copied());
+        assert_eq!(cores(&[0, 1, 2, 3]), Some(Cores { nr_cores: 2, threads_per_core: 2 }));
+        assert_eq!(cores(&[0, 2, 4, 16, 18]), Some(Cores { nr_cores: 5, threads_per_core: 1 }), "SMT switched off");
+        assert_eq!(cores(&[0, 16, 17]), Some(Cores { nr_cores: 2, threads_per_core: 2 }), "two packages");
+    }
+
+    #[test]
+    fn what_cpuid_does_not_tell_is_not_guessed() {
+        assert_eq!(Topology::UNKNOWN.cores([0, 1].into_iter()), None);
+        assert_eq!(SMT.cores(core::iter::empty()), None);
+    }
 }

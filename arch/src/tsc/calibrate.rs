@@ -9,18 +9,19 @@
 //! Every wait is bounded, by turns: a clock that stands still is an error.
 
 use super::{Frequency, Source};
-use crate::port;
 
 /// A clock of known rate that wraps.
 pub trait ReferenceClock {
-    /// Ticks per second.
-    const HZ: u64;
     /// All ones below the bit at which the counter wraps.
     const MASK: u32;
-    /// How long to measure, in ticks: less than a wrap.
-    const INTERVAL_TICKS: u32;
     /// What the measurement is called.
     const SOURCE: Source;
+    /// Ticks per second.
+    fn hz(&self) -> u64;
+    /// How long to measure, in ticks: less than a wrap. 5 ms unless the clock knows better.
+    fn interval_ticks(&self) -> u32 {
+        (self.hz() / 200) as u32
+    }
     /// The counter, ascending modulo `MASK + 1`.
     fn now(&mut self) -> u32;
 }
@@ -47,15 +48,19 @@ pub enum CalibrationError {
     },
 }
 
-/// Turns of waiting; a port read takes 100 ns to 1 us, so seconds.
+/// Turns of waiting; a port read takes 100 ns to 1 us, so seconds. For a TSC that stands still.
 const MAX_POLLS: u32 = 5_000_000;
+/// Turns that are waited at least, tens of milliseconds, so that a machine that paused has had time since.
+const MIN_POLLS: u32 = 100_000;
+/// Ticks of the TSC after which nothing more is expected: half a second at 4 GHz, for an interval of 5 ms.
+const PATIENCE_TICKS: u64 = 1 << 31;
 const NR_SAMPLES: u32 = 5;
 /// Intervals to try before giving up on two that agree.
 const MAX_INTERVALS: u32 = 12;
 /// Two rates agree if they differ by less than a 500th: some ten times what the reads of the ends can be off by.
 const AGREEMENT: u64 = 500;
 
-/// Measures the TSC (`tsc` reads it) against `clock`. Takes `2 * INTERVAL_TICKS / HZ` seconds, 10 ms, on a quiet
+/// Measures the TSC (`tsc` reads it) against `clock`. Takes two intervals, 10 ms, on a quiet
 /// machine.
 ///
 /// Context: boot, interrupts off or on.
@@ -82,28 +87,32 @@ pub fn calibrate<C: ReferenceClock>(
 
 /// One interval.
 fn measure<C: ReferenceClock>(clock: &mut C, tsc: &mut impl FnMut() -> u64) -> Result<u64, CalibrationError> {
+    let interval_ticks = clock.interval_ticks();
     let start = sample(clock, tsc);
     let mut elapsed = 0;
-    for _ in 0..MAX_POLLS {
+    for poll in 0..MAX_POLLS {
         elapsed = clock.now().wrapping_sub(start.reference) & C::MASK;
-        if elapsed >= C::INTERVAL_TICKS {
+        if elapsed >= interval_ticks {
+            break;
+        }
+        if poll >= MIN_POLLS && poll.is_multiple_of(1024) && tsc().wrapping_sub(start.tsc) > PATIENCE_TICKS {
             break;
         }
     }
-    if elapsed < C::INTERVAL_TICKS {
+    if elapsed < interval_ticks {
         return Err(CalibrationError::ClockStandsStill { ticks: elapsed });
     }
     let end = sample(clock, tsc);
     let nr_reference_ticks = u64::from(end.reference.wrapping_sub(start.reference) & C::MASK);
-    rate::<C>(end.tsc.wrapping_sub(start.tsc), nr_reference_ticks)
+    rate(clock.hz(), end.tsc.wrapping_sub(start.tsc), nr_reference_ticks)
 }
 
-fn rate<C: ReferenceClock>(nr_tsc_ticks: u64, nr_reference_ticks: u64) -> Result<u64, CalibrationError> {
+fn rate(reference_hz: u64, nr_tsc_ticks: u64, nr_reference_ticks: u64) -> Result<u64, CalibrationError> {
     // A step backwards shows as an absurdly large difference. No CPU ticks 2^48 times in a fraction of a second.
     if nr_tsc_ticks <= nr_reference_ticks || nr_tsc_ticks >> 48 != 0 || nr_reference_ticks == 0 {
         return Err(CalibrationError::TscTooSlow { nr_tsc_ticks });
     }
-    let hz = u128::from(nr_tsc_ticks) * u128::from(C::HZ) / u128::from(nr_reference_ticks);
+    let hz = u128::from(nr_tsc_ticks) * u128::from(reference_hz) / u128::from(nr_reference_ticks);
     Ok(hz as u64)
 }
 
@@ -126,86 +135,6 @@ fn sample<C: ReferenceClock>(clock: &mut C, tsc: &mut impl FnMut() -> u64) -> Mo
         }
     }
     best
-}
-
-/// The ACPI power-management timer (ACPI 6.5, "Power Management Timer").
-#[derive(Debug)]
-pub struct PmTimer {
-    port: u16,
-}
-
-impl PmTimer {
-    /// The timer at `port`.
-    ///
-    /// # Safety
-    /// `port` is what the FADT says.
-    pub const unsafe fn new(port: u16) -> Self {
-        Self { port }
-    }
-}
-
-impl ReferenceClock for PmTimer {
-    const HZ: u64 = 3_579_545;
-    /// All have 24 bits; the upper eight of those with 32 are left out.
-    const MASK: u32 = 0x00ff_ffff;
-    /// 5 ms.
-    const INTERVAL_TICKS: u32 = 17_898;
-    const SOURCE: Source = Source::PmTimer;
-
-    fn now(&mut self) -> u32 {
-        // SAFETY: the timer's port; a read changes nothing.
-        unsafe { port::read_u32(self.port) & Self::MASK }
-    }
-}
-
-const PIT_CHANNEL_2: u16 = 0x42;
-const PIT_COMMAND: u16 = 0x43;
-/// Channel 2, low byte then high byte, mode 0 (counts down once, then on from 0xFFFF), binary.
-const PIT_START: u8 = 0xb0;
-/// Latch channel 2.
-const PIT_LATCH: u8 = 0x80;
-const SPEAKER: u16 = 0x61;
-const SPEAKER_GATE: u8 = 1;
-const SPEAKER_ON: u8 = 2;
-
-/// Channel 2 of the programmable interval timer, the one that no interrupt hangs on.
-#[derive(Debug)]
-pub struct Pit(());
-
-impl Pit {
-    /// Starts the channel, with the speaker off.
-    ///
-    /// # Safety
-    /// Nobody else uses channel 2 (the PC speaker) or port 0x61.
-    pub unsafe fn start() -> Self {
-        // SAFETY: the PIT's documented sequence, on ports that the caller gives us.
-        unsafe {
-            let speaker = port::read_u8(SPEAKER);
-            port::write_u8(SPEAKER, speaker & !SPEAKER_ON | SPEAKER_GATE);
-            port::write_u8(PIT_COMMAND, PIT_START);
-            port::write_u8(PIT_CHANNEL_2, 0xff);
-            port::write_u8(PIT_CHANNEL_2, 0xff);
-        }
-        Self(())
-    }
-}
-
-impl ReferenceClock for Pit {
-    const HZ: u64 = 1_193_182;
-    const MASK: u32 = 0xffff;
-    /// 5 ms, of 55 until the wrap.
-    const INTERVAL_TICKS: u32 = 5_966;
-    const SOURCE: Source = Source::Pit;
-
-    fn now(&mut self) -> u32 {
-        // SAFETY: latching and reading channel 2, which `start` gave us.
-        let count = unsafe {
-            port::write_u8(PIT_COMMAND, PIT_LATCH);
-            u16::from_le_bytes([port::read_u8(PIT_CHANNEL_2), port::read_u8(PIT_CHANNEL_2)])
-        };
-        // It counts down.
-        u32::from(!count)
-    }
 }
 
 #[cfg(test)]
@@ -239,10 +168,16 @@ mod tests {
     struct Clock<'a>(&'a Machine);
 
     impl ReferenceClock for Clock<'_> {
-        const HZ: u64 = 1_000_000;
         const MASK: u32 = 0xffff;
-        const INTERVAL_TICKS: u32 = 20_000;
         const SOURCE: Source = Source::PmTimer;
+
+        fn hz(&self) -> u64 {
+            1_000_000
+        }
+
+        fn interval_ticks(&self) -> u32 {
+            20_000
+        }
 
         fn now(&mut self) -> u32 {
             self.0.look().checked_div(self.0.per_tick).map_or(0, |now| now as u32 & Self::MASK)
@@ -311,6 +246,6 @@ mod tests {
     #[test]
     fn a_tsc_that_stepped_back_is_an_error() {
         let back = 0u64.wrapping_sub(5);
-        assert_eq!(rate::<Clock<'_>>(back, 20_000), Err(CalibrationError::TscTooSlow { nr_tsc_ticks: back }));
+        assert_eq!(rate(1_000_000, back, 20_000), Err(CalibrationError::TscTooSlow { nr_tsc_ticks: back }));
     }
 }

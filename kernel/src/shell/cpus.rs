@@ -5,6 +5,7 @@ use kernel::json;
 use kernel::report::{self, Cell, Format};
 
 use super::{Command, Out, Status};
+use crate::clock;
 use crate::console::println;
 use crate::machine::SHOOTDOWNS;
 use crate::others;
@@ -49,8 +50,12 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
     });
     let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
     let nr_known = per_cpu::all().count() + others::nr_left_out();
+    let cores = clock::cores();
     let printed = printed.and_then(|()| match format {
         Format::Text => {
+            if let Some(cores) = cores {
+                println!("{} cores, {} of these CPUs on one at most", cores.nr_cores, cores.threads_per_core);
+            }
             println!("{nr_online} of {nr_known} CPUs online");
             Ok(())
         }
@@ -58,6 +63,10 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
             object.text("kind", "cpus");
             object.number("online", nr_online as u64);
             object.number("known", nr_known as u64);
+            if let Some(cores) = cores {
+                object.number("cores", cores.nr_cores as u64);
+                object.number("threads_per_core", cores.threads_per_core as u64);
+            }
         }),
     });
     Ok(if printed.is_ok() && nr_online == nr_known { Status::Ok } else { Status::Failed })

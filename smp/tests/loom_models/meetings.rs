@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Preemptions::{Any, AtMost};
 use super::machine::Machine;
 use super::{explore, thread};
+use smp::clock_skew::{Exchange, Side, Skew};
 use smp::sync::{Ordering, UnsafeCell};
 use smp::{AtomicCpuSet, Barrier, CpuId};
 
@@ -83,5 +84,35 @@ fn a_set_loses_no_member() {
         assert_eq!(early.len() + late.len(), 2);
         assert!(late.iter().all(|cpu| !early.contains(cpu)));
         assert_eq!(nr_first, usize::from(!early.is_empty()) + usize::from(!late.is_empty()));
+    });
+}
+
+/// Synchronous clocks never seem to run backwards, whatever is seen late; and each side hears every word of the other.
+#[test]
+fn clocks_are_compared() {
+    explore(Any, || {
+        let machine = Machine::<2>::new();
+        machine.relax_serves.store(false, Ordering::Relaxed);
+        let (first, second) = (machine.cpu(0), machine.cpu(1));
+        // Time itself: of every model the same, and nothing that is explored.
+        let time = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let exchange = Arc::new(Exchange::new());
+        let read = |time: &std::sync::atomic::AtomicU64| time.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let other = {
+            let (time, exchange) = (time.clone(), exchange.clone());
+            thread::spawn(move || exchange.play(&second, Side::Second, || read(&time), || false))
+        };
+        let mut nr_turns = 0;
+        let mine = exchange.play(
+            &first,
+            Side::First,
+            || read(&time),
+            || {
+                nr_turns += 1;
+                nr_turns <= 2
+            },
+        );
+        let skew = Skew::from_gaps(mine.expect("turns"), other.join().unwrap().expect("turns"));
+        assert_eq!((skew.warp_ticks(), skew.bound_ticks()), (0, 1), "nothing lies between telling and hearing");
     });
 }

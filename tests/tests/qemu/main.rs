@@ -7,6 +7,7 @@
 mod accounting;
 mod bench;
 mod boot;
+mod clock;
 mod console;
 mod debug;
 mod fault;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let (flags, filters): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with('-'));
     let groups = [
         boot::tests(),
+        clock::tests(),
         shell::tests(),
         accounting::tests(),
         console::tests(),

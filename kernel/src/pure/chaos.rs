@@ -1,0 +1,95 @@
+//! `chaos=` on the kernel command line: faults on purpose, each to show that the check against it can fail.
+//!
+//! ```text
+//!   chaos=drop-ipi               interrupts of TLB shootdowns are dropped: `stress` must fail
+//!   chaos=tsc-told:1000000       CPUID seems to say that the TSC has so many kHz: boot must find that wrong
+//!   chaos=skew-tsc:1:500000000   in comparisons of clocks CPU 1's reads so many ticks too high: `clock` must fail
+//!   chaos=bad-frame:12345        the frame of this number, in hexadecimal, reads back wrong: `memtest` must fail
+//! ```
+//!
+//! May be given several times.
+//!
+//! Called by: boot and the shell, to complain of what cannot be understood; and by the commands concerned.
+
+use crate::units;
+
+/// A word behind `chaos=`, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chaos {
+    /// Interrupts of TLB shootdowns are dropped.
+    DropIpi,
+    /// CPUID seems to give this rate of the TSC.
+    TscTold {
+        /// In Hz.
+        hz: u64,
+    },
+    /// One CPU's clock is read too high where clocks are compared.
+    SkewTsc {
+        /// Whose.
+        cpu: u64,
+        /// By how much.
+        ticks: u64,
+    },
+    /// A frame reads back wrong in `memtest`.
+    BadFrame {
+        /// Its number.
+        number: u32,
+    },
+}
+
+impl Chaos {
+    /// What there is, for a complaint.
+    pub const KNOWN: &'static str = "drop-ipi, tsc-told:KHZ, skew-tsc:CPU:TICKS, bad-frame:HEX";
+
+    /// Reads the word behind `chaos=`.
+    pub fn parse(word: &str) -> Option<Self> {
+        let (name, value) = word.split_once(':').unwrap_or((word, ""));
+        match name {
+            "drop-ipi" if !word.contains(':') => Some(Self::DropIpi),
+            "tsc-told" => {
+                let khz = units::number(value).ok().filter(|&khz| khz > 0)?;
+                Some(Self::TscTold { hz: khz.checked_mul(1000)? })
+            }
+            "skew-tsc" => {
+                let (cpu, ticks) = value.split_once(':')?;
+                Some(Self::SkewTsc { cpu: units::number(cpu).ok()?, ticks: units::number(ticks).ok()? })
+            }
+            "bad-frame" => {
+                let digits = value.strip_prefix("0x").unwrap_or(value);
+                let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                u32::from_str_radix(digits, 16).ok().filter(|_| is_plain).map(|number| Self::BadFrame { number })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_fault_is_read_with_its_values() {
+        assert_eq!(Chaos::parse("drop-ipi"), Some(Chaos::DropIpi));
+        assert_eq!(Chaos::parse("tsc-told:1000"), Some(Chaos::TscTold { hz: 1_000_000 }));
+        assert_eq!(Chaos::parse("skew-tsc:1:0x10"), Some(Chaos::SkewTsc { cpu: 1, ticks: 16 }));
+        assert_eq!(Chaos::parse("bad-frame:12ab"), Some(Chaos::BadFrame { number: 0x12ab }));
+        assert_eq!(Chaos::parse("bad-frame:0x12ab"), Some(Chaos::BadFrame { number: 0x12ab }));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        let words = ["", "drop", "drop-ipi:1", "tsc-told", "tsc-told:0", "skew-tsc:1", "skew-tsc:a:1", "bad-frame:+1"];
+        for word in words {
+            assert_eq!(Chaos::parse(word), None, "{word}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(drop-ipi|tsc-told|skew-tsc|bad-frame|x)?[ -~]{0,30}") {
+            let _ = Chaos::parse(&text);
+        }
+    }
+}

@@ -16,6 +16,7 @@ pub use proof::{
 };
 pub use topology::{Cores, Place, Topology};
 
+use crate::cache::LineFlush;
 use crate::tsc::{Frequency, Source};
 use raw_cpuid::{CpuId, CpuIdReader, Hypervisor};
 
@@ -70,6 +71,8 @@ pub struct Features {
     pub mtrr: Option<Mtrr>,
     /// IA32_MPERF and IA32_APERF.
     pub rate_counters: Option<RateCounters>,
+    /// Flushing of cache lines.
+    pub line_flush: Option<LineFlush>,
 }
 
 impl Features {
@@ -118,6 +121,9 @@ impl Features {
             machine_check: basic.filter(|f| f.has_mce()).map(|_| MachineCheck::proven()),
             mtrr: basic.filter(|f| f.has_mtrr()).map(|_| Mtrr::proven()),
             rate_counters: thermal.filter(|f| f.has_hw_coord_feedback()).map(|_| RateCounters::proven()),
+            line_flush: basic.filter(|f| f.has_clflush()).and_then(|f| {
+                LineFlush::proven(f.cflush_cache_line_size(), structured.is_some_and(|f| f.has_clflushopt()))
+            }),
         }
     }
 }

@@ -27,7 +27,7 @@
 //! | [`irq`] | interrupts on and off, halting, fences | any time |
 //! | [`gs`] | the per-CPU base | each CPU, every per-CPU access |
 //! | [`apic`], [`ioapic`], [`pic`] | local APIC in both modes, I/O APIC, the legacy controllers silenced | boot, IPIs |
-//! | [`paging`], [`tlb`], [`memory`] | page-table entries, CR3, local flushes, zeroing a page | any time |
+//! | [`paging`], [`tlb`], [`memory`], [`cache`] | page-table entries, CR3, local flushes, zeroing a page, flushing lines | any time |
 //! | [`acpi`] | RSDP to MADT, FADT and HPET, read without trust | boot |
 //! | [`tsc`], [`rate`] | time-stamp counter, its frequency, clocks to measure it with; the CPU's actual rate | any time |
 //! | [`port`], [`serial`], [`i8042`] | port I/O, the console's UART and keyboard | any time |
@@ -44,6 +44,7 @@
 //! | [`cpu::Smep`], [`cpu::Smap`], [`cpu::Umip`] | the CR4 bit exists |
 //! | [`cpu::InvariantTsc`] | the TSC ticks at one rate in all power states |
 //! | [`cpu::GlobalPages`], [`cpu::Pcid`], [`cpu::Invpcid`] | the TLB feature exists; the first two are turned off |
+//! | [`cache::LineFlush`] | cache lines can be flushed |
 //! | [`cpu::RateCounters`] | IA32_MPERF and IA32_APERF can be read |
 //! | [`cpu::FsGsBase`], [`cpu::Rdtscp`], [`cpu::Rdrand`] | the instruction exists |
 //! | [`gdt::Loaded`] | this CPU runs on our GDT and TSS; interrupt gates may be loaded |
@@ -57,6 +58,7 @@ compile_error!("`arch` is the x86-64 crate: build it for x86_64-unknown-none, or
 pub mod acpi;
 pub mod apic;
 pub mod backtrace;
+pub mod cache;
 pub mod control;
 pub mod cpu;
 pub mod entry;

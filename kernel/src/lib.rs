@@ -71,6 +71,10 @@ pub mod table;
 pub use mm::histogram;
 pub use records::json;
 
+// What memory is tested with.
+#[path = "pure/memtest.rs"]
+pub mod memtest;
+
 // Recordings, and randomness for what has none.
 #[path = "pure/plan.rs"]
 pub mod plan;

@@ -26,6 +26,7 @@ mod idle;
 mod image;
 mod input;
 mod machine;
+mod memtest;
 mod others;
 mod per_cpu;
 mod replay;

@@ -18,7 +18,7 @@ mod slabs;
 mod slabs_debug;
 mod tlb;
 
-pub use mem::adds_up as mem_adds_up;
+pub use mem::{adds_up as mem_adds_up, uses as mem_uses};
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bench, bootinfo, chaos, console, debug, idle, input, replay, stress};
+use crate::{bench, bootinfo, chaos, console, debug, idle, input, memtest, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ const QUIT_OK: u8 = 0x10;
 const QUIT_FAILED: u8 = 0x11;
 
 /// All commands, in the order of `help`.
-static TABLES: [&[Command]; 12] = [
+static TABLES: [&[Command]; 13] = [
     about::COMMANDS,
     cpus::COMMANDS,
     clock::COMMANDS,
@@ -76,6 +76,7 @@ static TABLES: [&[Command]; 12] = [
     tlb::COMMANDS,
     replay::COMMANDS,
     stress::COMMANDS,
+    memtest::COMMANDS,
     bench::COMMANDS,
     screen::COMMANDS,
     fault::COMMANDS,
@@ -162,27 +163,36 @@ fn report_unknown_options() {
 
 /// What stands before the cursor: it shows a status that is not 0.
 fn prompt(status: Status) -> Prompt {
-    let mut prompt = Prompt { bytes: [0; 32], len: 0 };
-    let written = match status {
-        Status::Ok => write!(prompt, "bandolier> "),
-        _ => write!(prompt, "bandolier [{}]> ", status as u8),
-    };
-    assert!(written.is_ok(), "the prompt fits its {} bytes", prompt.bytes.len());
-    prompt
+    match status {
+        Status::Ok => Prompt::of(format_args!("bandolier> ")),
+        _ => Prompt::of(format_args!("bandolier [{}]> ", status as u8)),
+    }
 }
 
-struct Prompt {
-    bytes: [u8; 32],
+type Prompt = Text<32>;
+
+/// A short text, made of what fits.
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
     len: usize,
 }
 
-impl Prompt {
-    fn as_str(&self) -> &str {
+impl<const N: usize> Text<N> {
+    /// `what`, as far as there is room for whole pieces of it.
+    pub fn of(what: fmt::Arguments<'_>) -> Self {
+        let mut text = Self { bytes: [0; N], len: 0 };
+        // What does not fit is left out.
+        let _ = text.write_fmt(what);
+        text
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("> ")
     }
 }
 
-impl Write for Prompt {
+impl<const N: usize> Write for Text<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
         place.copy_from_slice(text.as_bytes());
@@ -191,7 +201,7 @@ impl Write for Prompt {
     }
 }
 
-impl fmt::Display for Prompt {
+impl<const N: usize> fmt::Display for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -243,6 +253,7 @@ fn complete(before: &str, word: &str, offer: &mut dyn FnMut(&str)) {
         Some(("replay", _)) => bootinfo::get().modules().map(|module| module.name.as_str()).for_each(offer),
         Some(("fault", _)) => fault::KINDS.iter().map(|(name, ..)| *name).for_each(offer),
         Some(("bench", _)) => bench::names().for_each(offer),
+        Some(("memtest", _)) => memtest::names().for_each(offer),
         _ => {}
     }
     let _ = word;

@@ -203,6 +203,17 @@ impl<'a> FrameBitmap<'a> {
         Ok(())
     }
 
+    /// Takes the first free frame at or above number `from` and those free behind it, `max_pages` at most: what somebody
+    /// asks who wants each free frame once, in order. `None` if none is free from there on, or `max_pages` is 0.
+    pub fn take_from(&mut self, from: u32, max_pages: u32) -> Option<FrameRange> {
+        let start = self.free.first_set_at_or_after(from as usize)?;
+        let end = start.saturating_add(max_pages as usize).min(self.free.nr_bits());
+        let end = self.free.first_clear_in(start..end).unwrap_or(end);
+        let range = FrameRange::new(Frame::new(start as u32), (end - start) as u32)?;
+        self.free.clear_range(start..end);
+        Some(range)
+    }
+
     /// Frees frames in any order.
     ///
     /// # Errors

@@ -47,11 +47,13 @@ pub enum Kind {
     Owned = 6,
     /// Part of a slab whose descriptor was overwritten: out of use for good. See [`crate::slab`].
     Quarantined = 7,
+    /// Found bad: out of use for good. See [`crate::frames::Frames::retire`].
+    Retired = 8,
 }
 
 impl Kind {
     /// Number of kinds.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     fn from_u8(value: u8) -> Self {
         match value {
@@ -62,6 +64,7 @@ impl Kind {
             5 => Self::Mapped,
             6 => Self::Owned,
             7 => Self::Quarantined,
+            8 => Self::Retired,
             _ => Self::Free,
         }
     }

@@ -5,6 +5,7 @@
 //! Called by: [`crate::supply`] for slabs, [`crate::heap`] for large allocations, the kernel for page tables and mapped
 //! ranges. Lock order: the frame bitmap is last.
 
+mod retired;
 mod runs;
 
 use core::ptr::NonNull;

@@ -19,7 +19,7 @@ pub const COMMANDS: &[Command] = &[Command {
     usage: "[--json]",
     help: "where every frame is; fails if they do not add up",
     details: "usable = kernel + page tables + slabs + large + page magazines + mapped + free, to the frame; and\n\
-              quarantined, if a slab was overwritten and is out of use.\n\
+              quarantined, if a slab was overwritten and is out of use; and retired, if `memtest` found frames bad.\n\
               Each use counts its own frames; the frame table is counted beside that, and must agree.",
     run: mem,
 }];
@@ -41,7 +41,7 @@ impl Identity {
     }
 
     /// Where the frames are: a name for people, one for programs, how many.
-    fn parts(&self) -> [(&'static str, &'static str, u64); 8] {
+    fn parts(&self) -> [(&'static str, &'static str, u64); 9] {
         let account = &self.account;
         [
             ("kernel", "kernel", self.kernel()),
@@ -52,6 +52,7 @@ impl Identity {
             ("mapped", "mapped", account.nr_used(Kind::Mapped)),
             ("free", "free", account.nr_free),
             ("quarantined", "quarantined", account.nr_used(Kind::Quarantined)),
+            ("retired", "retired", account.nr_used(Kind::Retired)),
         ]
     }
 
@@ -114,6 +115,12 @@ impl core::fmt::Display for Complaint {
     }
 }
 
+/// What the frames that are not free are used for, and how many.
+pub fn uses() -> impl Iterator<Item = (&'static str, u64)> {
+    let parts = Identity::take().parts().into_iter();
+    parts.filter(|(name, ..)| *name != "free").map(|(name, _, nr_frames)| (name, nr_frames))
+}
+
 /// Whether every frame is where it should be, for those who only want to know.
 pub fn adds_up() -> bool {
     Identity::take().complaint().is_none()
@@ -143,7 +150,7 @@ fn print_table(identity: &Identity) {
         println!("  {name:<16} {:>11} frames  {:>10}", Count(nr_frames), Bytes(nr_frames * PAGE_SIZE as u64));
     };
     line("usable", identity.boot.nr_usable);
-    const ONLY_IF_ANY: [&str; 3] = ["lost", "quarantined", "guarded"];
+    const ONLY_IF_ANY: [&str; 4] = ["lost", "quarantined", "guarded", "retired"];
     let is_shown = |&(name, _, size): &(&str, &str, u64)| size > 0 || !ONLY_IF_ANY.contains(&name);
     for (name, _, nr_frames) in identity.parts().into_iter().filter(is_shown) {
         line(name, nr_frames);

@@ -348,3 +348,27 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn a_walk_takes_each_free_frame_once_and_in_order() {
+    const NR: usize = 700;
+    let mut storage = vec![0; FrameBitmap::words_needed(NR)];
+    let mut frames = FrameBitmap::new(&mut storage, NR).unwrap();
+    for (start, nr_pages) in [(3, 5), (60, 200), (500, 1), (502, 198)] {
+        frames.add_range(FrameRange::new(Frame::new(start), nr_pages).unwrap()).unwrap();
+    }
+    let mut walk = Vec::new();
+    let mut from = 0;
+    while let Some(range) = frames.take_from(from, 128) {
+        walk.push((range.start().number(), range.nr_pages()));
+        from = range.end_number() as u32;
+        frames.check_invariants();
+    }
+    assert_eq!(walk, [(3, 5), (60, 128), (188, 72), (500, 1), (502, 128), (630, 70)]);
+    assert_eq!(frames.nr_free(), 0);
+    assert_eq!(frames.take_from(0, 128), None);
+    frames.put_one(Frame::new(600)).unwrap();
+    assert_eq!(frames.take_from(601, 1), None, "behind the last");
+    assert_eq!(frames.take_from(600, 0), None, "no pages");
+    assert_eq!(frames.take_from(0, u32::MAX).map(|range| range.nr_pages()), Some(1));
+}

@@ -21,12 +21,17 @@ impl<M: Machine> Frames<M> {
             self.table.make_range_ready(range);
             Ok(range)
         })?;
+        self.begin_use(range, kind);
+        Ok(range)
+    }
+
+    /// Describes and counts a run that was just taken.
+    pub(super) fn begin_use(&self, range: FrameRange, kind: Kind) {
         for (offset, frame) in range.iter().enumerate().skip(1) {
             self.table.of(frame).set_tail(kind, offset as u32);
         }
         self.table.of(range.start()).set_head(kind, range.nr_pages());
         self.by_kind[kind as usize].fetch_add(i64::from(range.nr_pages()), Ordering::Relaxed);
-        Ok(range)
     }
 
     /// Takes a run of adjacent frames full of zeroes.

@@ -12,6 +12,7 @@ mod console;
 mod debug;
 mod fault;
 mod image;
+mod memtest;
 mod oracle;
 mod replay;
 mod screen;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         console::tests(),
         replay::tests(),
         stress::tests(),
+        memtest::tests(),
         bench::tests(),
         oracle::tests(),
         fault::tests(),

@@ -9,6 +9,10 @@ mem := "1G"
 cpu := "max"
 # The way in: direct (our loader), iso (Limine, BIOS) or uefi (Limine, OVMF).
 boot := "direct"
+# What the image is to the machine, with boot=iso and boot=uefi: cd, usb or disk.
+drive := "cd"
+# An image that is there, such as target/bandolier-stick.iso, instead of one made for this boot.
+image := ""
 # auto takes KVM only where kvm_intel or kvm_amd is loaded.
 accel := "auto"
 # Shell commands to run, separated by semicolons.
@@ -24,7 +28,7 @@ qemu := ""
 # Seconds that a machine may run when nobody is at a terminal.
 timeout := "120"
 
-words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
+words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " drive=" + quote(drive) + " image=" + quote(image) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
 runner := "cargo run --quiet --package tests --bin bandolier-run --"
 
 [private]
@@ -96,10 +100,26 @@ doctor:
 build: setup
     @tools/build.sh build --quiet
 
-# Make a boot image for CD, USB stick, BIOS and UEFI: target/bandolier.iso (needs Limine)
+# Make a boot image that runs cmd at once, for scripts: target/bandolier.iso (needs Limine)
 [group('build')]
 iso: build
     @{{ runner }} iso {{ words }} cmd={{ quote(cmd) }}
+
+# Make the image for real machines, CD and USB stick, BIOS and UEFI, with a menu: target/bandolier-stick.iso (needs Limine)
+[group('metal')]
+image: build
+    @{{ runner }} image {{ words }}
+
+# Boot the image in QEMU in every way there is: BIOS and UEFI, CD, stick and disk, each entry of the menu; takes 15 minutes
+[group('metal')]
+image-check: build
+    @tools/test.sh qemu every-way::
+
+# Write the image to a USB stick, as /dev/sdb: shows what is on it, and asks before all of that is lost
+[group('metal')]
+[positional-arguments]
+usb DEV *WORD: image
+    @tools/usb.sh "$@"
 
 # Fetch Limine's binary release into .limine, where the network allows
 [group('build')]

@@ -48,6 +48,7 @@ check required qemu "$(first_line "$qemu" --version | sed 's/ emulator version//
 check required xorriso "$(first_line xorriso --version)" "makes boot images" "just setup"
 check optional limine "$([ -f "$limine/limine-bios.sys" ] && echo "$limine")" "boot=iso, boot=uefi, just iso" "just limine, or set LIMINE_DIR"
 check optional ovmf "$(ovmf_file)" "boot=uefi" "package ovmf, or set OVMF"
+check optional lsblk "$(first_line lsblk --version)" "just usb" "package util-linux"
 check optional kvm "$(kvm_state)" "runs at full speed" "emulation is used instead"
 check optional display "$([ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && "$qemu" -display help 2>/dev/null | grep -xE 'gtk|sdl' | head -n 1)" "just qemu-gui" "a desktop, and package qemu-system-gui"
 check optional gdb "$(first_line gdb --version)" "just gdb" "package gdb"

@@ -39,6 +39,7 @@ host() {
     stage "charts and report" cargo test --no-fail-fast --quiet -p plot -p report
     stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib
     stage "loader and tools" cargo test --no-fail-fast --quiet -p loader -p tests --lib
+    stage "writing a stick" cargo test --no-fail-fast --quiet -p tests --test usb
     # Without the peers in C and C++: they want compilers, and no test is about them.
     stage "recorder" cargo test --no-fail-fast --quiet -p recorder
     stage "bench" cargo test --no-fail-fast --quiet -p bench --no-default-features

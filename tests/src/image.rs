@@ -2,7 +2,7 @@
 //!
 //! Limine's binaries come from `LIMINE_DIR` (default `.limine` in the workspace, filled by `just limine`); nothing is
 //! fetched here. `limine.cfg` is a template: the words `@CMDLINE@` and `@MODULES@` are replaced, and the result goes
-//! into the image as `limine.conf`.
+//! into the image as `limine.conf`. Of its one entry the image for a stick has several: see [`crate::menu`].
 
 use crate::archive::file_name;
 use crate::error::{self, Error};
@@ -11,7 +11,8 @@ use crate::settings::Settings;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TEMPLATE: &str = include_str!("../../limine.cfg");
+/// The configuration with one entry, and words to be replaced.
+pub(crate) const TEMPLATE: &str = include_str!("../../limine.cfg");
 const LIMINE_FILES: [&str; 4] = ["limine-bios.sys", "limine-bios-cd.bin", "limine-uefi-cd.bin", "BOOTX64.EFI"];
 
 /// The folder with Limine's binary release: `LIMINE_DIR`, or `.limine`.
@@ -29,8 +30,17 @@ pub fn limine_dir() -> Result<PathBuf, Error> {
     }
 }
 
-/// Builds the image of a boot at `out`. Returns a remark where the image lacks something.
+/// Builds the image of a boot at `out`: no menu, no wait. Returns a remark where the image lacks something.
 pub fn build(settings: &Settings, out: &Path) -> Result<Option<String>, Error> {
+    build_with(settings, out, |modules| configuration(&settings.command_line(), modules, &settings.screen))
+}
+
+/// Builds an image at `out` whose configuration is what `configure` makes of the names of its modules.
+pub fn build_with(
+    settings: &Settings,
+    out: &Path,
+    configure: impl FnOnce(&[String]) -> Result<String, Error>,
+) -> Result<Option<String>, Error> {
     let limine = limine_dir()?;
     let stage = Scratch::new()?;
     let boot = error::create_dir(stage.path().join("boot"))?;
@@ -49,8 +59,7 @@ pub fn build(settings: &Settings, out: &Path) -> Result<Option<String>, Error> {
     for (path, name) in settings.modules.iter().zip(&modules) {
         error::copy(path, &boot.join(name))?;
     }
-    let text = configuration(&settings.command_line(), &modules, &settings.screen)?;
-    error::write(&boot.join("limine.conf"), text.as_bytes())?;
+    error::write(&boot.join("limine.conf"), configure(&modules)?.as_bytes())?;
 
     run(Command::new("xorriso")
         .args(["-as", "mkisofs", "-quiet", "-R", "-J", "-joliet-long"])
@@ -66,13 +75,18 @@ pub fn build(settings: &Settings, out: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The configuration with its placeholders filled in. Every entry asks for that screen, if one is named.
+/// The configuration with its placeholders filled in.
 fn configuration(cmdline: &str, modules: &[String], screen: &str) -> Result<String, Error> {
+    filled(TEMPLATE, cmdline, modules, screen)
+}
+
+/// The template, or a part of it, with its placeholders filled in. Every entry asks for that screen, if one is named.
+pub(crate) fn filled(template: &str, cmdline: &str, modules: &[String], screen: &str) -> Result<String, Error> {
     if cmdline.contains("${") {
         return Err(Error::setting("cmd", cmdline, "no ${...}, which Limine would replace"));
     }
     let modules: String = modules.iter().map(|name| format!("    module_path: boot():/boot/{name}\n")).collect();
-    let lines = TEMPLATE.lines().filter_map(|line| match line.trim() {
+    let lines = template.lines().filter_map(|line| match line.trim() {
         "@MODULES@" => Some(modules.clone()),
         "cmdline: @CMDLINE@" if cmdline.is_empty() => None,
         "protocol: limine" if !screen.is_empty() => Some(format!("{line}\n    resolution: {screen}x32\n")),

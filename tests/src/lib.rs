@@ -16,6 +16,7 @@ pub mod host;
 pub mod image;
 pub mod interactive;
 pub mod kernel;
+pub mod menu;
 pub mod outcome;
 pub mod qemu;
 pub mod qmp;
@@ -25,6 +26,7 @@ pub mod screen;
 pub mod session;
 pub mod settings;
 pub mod trace;
+pub mod usb;
 
 pub use error::Error;
 pub use outcome::End;

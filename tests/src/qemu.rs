@@ -9,7 +9,7 @@ use crate::error::{self, Error};
 use crate::host::{self, Accelerator, Ovmf, Qemu};
 use crate::image;
 use crate::scratch::Scratch;
-use crate::settings::{Boot, Settings, mem_bytes, screen_size};
+use crate::settings::{Boot, Drive, Settings, mem_bytes, screen_size};
 use std::path::PathBuf;
 
 /// Who is at the other end of the serial line.
@@ -117,6 +117,12 @@ impl Media {
             (Boot::Uefi, whole) => whole,
             _ => None,
         };
+        if let Some(image) = &s.image {
+            return match image.is_file() {
+                true => Ok(Self::Image { image: image.clone(), ovmf }),
+                false => Err(Error::missing(image.display().to_string(), "run `just image`")),
+            };
+        }
         let image = scratch.file("bandolier.iso");
         remarks.extend(image::build(s, &image)?);
         Ok(Self::Image { image, ovmf })
@@ -172,7 +178,19 @@ fn arguments(s: &Settings, accel: &Accelerator, media: &Media, console: Console,
                     add(&["-drive", &flash(0, code, ",readonly=on"), "-drive", &flash(1, vars, "")]);
                 }
             }
-            add(&["-cdrom", &image.display().to_string()]);
+            let drive = format!("if=none,id=boot,format=raw,readonly=on,file={}", image.display());
+            match s.drive {
+                Drive::Cd => add(&["-cdrom", &image.display().to_string()]),
+                Drive::Usb => {
+                    add(&["-drive", &drive, "-device", "usb-ehci"]);
+                    add(&["-device", "usb-storage,drive=boot,removable=on,bootindex=0"]);
+                }
+                // The write protection is QEMU's own: a SATA disk knows none.
+                Drive::Disk => {
+                    add(&["-drive", &drive.replace("readonly=on", "snapshot=on")]);
+                    add(&["-device", "ide-hd,drive=boot,bootindex=0"]);
+                }
+            }
         }
     }
     args.extend(s.qemu.iter().cloned());
@@ -215,5 +233,15 @@ mod tests {
         let split = Some(Ovmf::Split { code: "c.fd".into(), vars: "v.fd".into() });
         let line = of(&s, &Media::Image { image: "i.iso".into(), ovmf: split }, Console::Pipe);
         assert!(line.contains("unit=0,file=c.fd,readonly=on") && line.contains("unit=1,file=v.fd -cdrom"), "{line}");
+    }
+
+    #[test]
+    fn an_image_is_a_stick_or_a_disk_as_well() {
+        let media = Media::Image { image: "i.iso".into(), ovmf: None };
+        let of_drive = |drive| of(&Settings { boot: Boot::Iso, drive, ..Settings::default() }, &media, Console::Pipe);
+        assert!(
+            of_drive(Drive::Usb).contains("readonly=on,file=i.iso -device usb-ehci -device usb-storage,drive=boot")
+        );
+        assert!(of_drive(Drive::Disk).contains("snapshot=on,file=i.iso -device ide-hd,drive=boot"));
     }
 }

@@ -20,6 +20,17 @@ pub enum Boot {
     Uefi,
 }
 
+/// What an image is to the machine that boots from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drive {
+    /// A CD.
+    Cd,
+    /// A USB stick.
+    Usb,
+    /// A SATA disk.
+    Disk,
+}
+
 /// Who executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
@@ -42,6 +53,10 @@ pub struct Settings {
     pub cpu: String,
     /// The way in.
     pub boot: Boot,
+    /// What the image of a boot by Limine is to the machine.
+    pub drive: Drive,
+    /// An image that is there already, instead of one made for this boot.
+    pub image: Option<PathBuf>,
     /// The accelerator.
     pub accel: Accel,
     /// Shell commands, separated by `;`, given to the kernel as `run=`. Empty means none.
@@ -70,6 +85,8 @@ impl Default for Settings {
             mem: "1G".into(),
             cpu: "max".into(),
             boot: Boot::Direct,
+            drive: Drive::Cd,
+            image: None,
             accel: Accel::Auto,
             cmd: String::new(),
             append: String::new(),
@@ -117,6 +134,15 @@ impl Settings {
                     _ => return Err(wrong("direct, iso or uefi")),
                 }
             }
+            "drive" => {
+                self.drive = match value {
+                    "cd" => Drive::Cd,
+                    "usb" => Drive::Usb,
+                    "disk" => Drive::Disk,
+                    _ => return Err(wrong("cd, usb or disk")),
+                }
+            }
+            "image" => self.image = (!value.is_empty()).then(|| value.into()),
             "accel" => {
                 self.accel = match value {
                     "auto" => Accel::Auto,
@@ -142,7 +168,8 @@ impl Settings {
             "kernel" => self.kernel = value.into(),
             "loader" => self.loader = value.into(),
             _ => {
-                let expected = "one of cpus mem cpu boot accel cmd append modules screen qemu timeout kernel loader";
+                let expected =
+                    "one of cpus mem cpu boot drive image accel cmd append modules screen qemu timeout kernel loader";
                 return Err(Error::setting(name, value, expected));
             }
         }
@@ -198,6 +225,8 @@ impl Settings {
         word("mem", &self.mem, &usual.mem);
         word("cpu", &self.cpu, &usual.cpu);
         word("boot", boot_name(self.boot), boot_name(usual.boot));
+        word("drive", drive_name(self.drive), drive_name(usual.drive));
+        word("image", &self.image.as_ref().map(|image| image.display().to_string()).unwrap_or_default(), "");
         word("accel", accel_name(self.accel), accel_name(usual.accel));
         word("append", &self.append, &usual.append);
         word("modules", &self.modules.iter().map(|m| m.display().to_string()).collect::<Vec<_>>().join(" "), "");
@@ -214,6 +243,14 @@ pub fn boot_name(boot: Boot) -> &'static str {
         Boot::Direct => "direct",
         Boot::Iso => "iso",
         Boot::Uefi => "uefi",
+    }
+}
+
+fn drive_name(drive: Drive) -> &'static str {
+    match drive {
+        Drive::Cd => "cd",
+        Drive::Usb => "usb",
+        Drive::Disk => "disk",
     }
 }
 
@@ -314,6 +351,7 @@ mod tests {
             ("mem=0", "64M or 8G"),
             ("boot=floppy", "direct, iso or uefi"),
             ("accel=hvf", "auto, tcg or kvm"),
+            ("drive=tape", "cd, usb or disk"),
             ("colour=red", "one of cpus mem"),
             ("cpus", "name=value"),
             ("qemu=-d 'int", "matching quotes"),

@@ -17,6 +17,7 @@ mod oracle;
 mod replay;
 mod screen;
 mod shell;
+mod stick;
 mod stress;
 mod support;
 
@@ -42,10 +43,12 @@ fn main() -> ExitCode {
         debug::tests(),
         image::tests(),
         screen::tests(),
+        stick::tests(),
     ];
-    let wanted = |test: &Test| match filters.is_empty() {
-        true => !screen::is_on_demand(test),
-        false => filters.iter().any(|f| test.name.contains(f.as_str())),
+    // What takes minutes runs only when its group is named.
+    let wanted = |test: &Test| match screen::is_on_demand(test) || stick::is_on_demand(test) {
+        true => filters.iter().any(|f| f.starts_with(test.group()) && test.name.contains(f.as_str())),
+        false => filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str())),
     };
     let chosen: Vec<Test> = groups.into_iter().flatten().filter(wanted).collect();
     if flags.iter().any(|f| f == "--list") {

@@ -39,7 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// Whether a test is one of many that only a filter asks for.
 pub(crate) fn is_on_demand(test: &Test) -> bool {
-    test.name.starts_with("screens::")
+    test.group() == "screens"
 }
 
 fn missing(boot: Boot) -> Option<String> {

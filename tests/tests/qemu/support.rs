@@ -24,6 +24,11 @@ impl Test {
     pub(crate) fn new(name: impl Into<String>, run: impl Fn() -> Outcome + 'static) -> Self {
         Self { name: name.into(), run: Box::new(run) }
     }
+
+    /// What stands before the colons of its name.
+    pub(crate) fn group(&self) -> &str {
+        self.name.split("::").next().unwrap_or_default()
+    }
 }
 
 /// A test that did not fail.
@@ -169,10 +174,15 @@ pub(crate) struct Typist {
 impl Typist {
     /// Boots to the first prompt.
     pub(crate) fn at_prompt(settings: Settings) -> Result<Self, Failure> {
-        let session = Session::start(Launch::prepare(&settings, Console::Pipe)?, settings.timeout, false)?;
-        let mut typist = Self { settings, session };
+        let mut typist = Self::start(settings)?;
         typist.prompt()?;
         Ok(typist)
+    }
+
+    /// Boots, without waiting for anything.
+    pub(crate) fn start(settings: Settings) -> Result<Self, Failure> {
+        let session = Session::start(Launch::prepare(&settings, Console::Pipe)?, settings.timeout, false)?;
+        Ok(Self { settings, session })
     }
 
     /// Waits for the next prompt; returns the status it shows.

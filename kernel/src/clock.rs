@@ -57,7 +57,7 @@ pub fn init(features: &Features) -> Result<Frequency, CalibrationError> {
     let told = told(features).filter(|_| matches!(wanted(), None | Some(Wanted::Cpuid)));
     let frequency = match (wanted(), told) {
         (_, Some(told)) => told,
-        (Some(Wanted::Pit), _) => references::pit()?,
+        (Some(Wanted::Pit), _) => references::pit().or_else(|error| references::pm_timer().unwrap_or(Err(error)))?,
         _ => references::pm_timer().and_then(Result::ok).map_or_else(references::pit, Ok)?,
     };
     time::set_frequency(frequency);

@@ -23,7 +23,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use kernel::args::{ArgError, Args};
 use kernel::chaos::Chaos;
 use kernel::figures::{Bytes, Count, Percent};
+use kernel::json;
 use kernel::memtest::{Order, Step, Test};
+use kernel::report::Format;
 use kernel::rng::SplitMix64;
 use mm::frame::{Frame, PAGE_SIZE};
 
@@ -40,7 +42,7 @@ use page::Flush;
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "memtest",
-    usage: "[test..] [--passes N] [--seed S] [--cpus N]",
+    usage: "[test..] [--passes N] [--seed S] [--cpus N] [--json]",
     help: "write patterns to all free frames and read them back; retires bad ones",
     details: "Tests: address, walking (March C- with walking ones), checkerboard, random; without a name all of them.\n\
               Each bad word is shown with its physical address, what was written, what was read, and the bits that differ.\n\
@@ -56,6 +58,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// What all CPUs share.
 struct Run {
+    format: Format,
     seed: u64,
     nr_cpus: usize,
     flush: Flush,
@@ -85,6 +88,7 @@ fn memtest<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErr
     let nr_passes = args.option_number("--passes", 1..=u64::MAX)?.unwrap_or(1);
     let seed = args.option_number("--seed", 0..=u64::MAX)?.unwrap_or_else(arch::tsc::read);
     let nr_cpus = args.option_number("--cpus", 1..=nr_cpus)?.unwrap_or(nr_cpus) as usize;
+    let format = Format::json_if(args.flag("--json"));
     let mut chosen = Chosen([false; Test::ALL.len()]);
     while let Some(name) = args.word() {
         match Test::ALL.iter().position(|test| test.name() == name) {
@@ -101,10 +105,11 @@ fn memtest<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErr
         return Ok(Status::Failed);
     };
     let run = Run {
+        format,
         seed,
         nr_cpus,
         flush: Flush::new(boot::features().and_then(|features| features.line_flush)),
-        bad: BadFrames::new(),
+        bad: BadFrames::new(format),
         chaos: chaos::asked().find_map(|chaos| match chaos {
             Chaos::BadFrame { number } => Some(Frame::new(number)),
             _ => None,
@@ -115,7 +120,9 @@ fn memtest<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErr
         start_ns: time::now_ns(),
         next_progress_ns: AtomicU64::new(time::now_ns() + 1_000_000_000),
     };
-    println!("memtest: seed {seed}, {nr_cpus} CPUs, {}", run.flush);
+    if format == Format::Text {
+        println!("memtest: seed {seed}, {nr_cpus} CPUs, {}", run.flush);
+    }
     Ok(run.all(&chosen, nr_passes, &baseline))
 }
 
@@ -128,8 +135,6 @@ impl Run {
         let mut complaint = None;
         // First all but the reserve, then the reserve.
         for nr_left in [nr_reserved, 0] {
-            // What lies in magazines is free as well.
-            HEAP.reclaim();
             let held = Holdings::take(from, nr_left);
             from = held.end();
             if nr_left > 0 {
@@ -224,7 +229,7 @@ impl Run {
             self.is_over.store(true, Ordering::Relaxed);
         }
         let now_ns = time::now_ns();
-        if now_ns < self.next_progress_ns.load(Ordering::Relaxed) {
+        if self.format == Format::Json || now_ns < self.next_progress_ns.load(Ordering::Relaxed) {
             return;
         }
         self.next_progress_ns.store(now_ns + 1_000_000_000, Ordering::Relaxed);
@@ -240,6 +245,42 @@ impl Run {
 
     fn conclude(&self, nr_tested: u64, nr_retired: u64, nr_passes: u64) -> Status {
         let nr_usable = crate::others::boot_memory().nr_usable;
+        let elapsed_ms = (time::now_ns() - self.start_ns) / 1_000_000;
+        let (nr_words, nr_frames) = (self.bad.nr_words(), nr_retired);
+        let is_stopped = self.is_over.load(Ordering::Relaxed);
+        let verdict = match (nr_words, is_stopped) {
+            (0, false) => "PASS",
+            (0, true) => "STOPPED",
+            _ => "FAIL",
+        };
+        let is_ok = nr_words == 0 && !is_stopped;
+        if self.format == Format::Json {
+            let printed = json::line(&mut shell::Out, |object| {
+                object.text("kind", "memtest");
+                object.boolean("ok", is_ok);
+                object.boolean("stopped", is_stopped);
+                object.number("tested_frames", nr_tested);
+                object.number("usable_frames", nr_usable);
+                object.number("bad_words", nr_words);
+                object.number("retired_frames", nr_frames);
+                object.number("passes", nr_passes);
+                object.number("seed", self.seed);
+                object.number("cpus", self.nr_cpus as u64);
+                object.number("elapsed_ms", elapsed_ms);
+            });
+            return if printed.is_ok() && is_ok { Status::Ok } else { Status::Failed };
+        }
+        self.explain(nr_tested, nr_usable);
+        println!(
+            "memtest: {verdict} frames={nr_tested} of={nr_usable} bad_words={nr_words} retired={nr_frames} \
+             passes={nr_passes} seed={} cpus={} ms={elapsed_ms}",
+            self.seed, self.nr_cpus
+        );
+        if is_ok { Status::Ok } else { Status::Failed }
+    }
+
+    /// What was tested, and what was not and why.
+    fn explain(&self, nr_tested: u64, nr_usable: u64) {
         println!(
             "memtest: {} of {} usable frames tested, {} a second",
             Count(nr_tested),
@@ -254,19 +295,5 @@ impl Run {
         if let Some(frame) = self.chaos.filter(|_| self.bad.nr_words() == 0) {
             println!("memtest: frame {:#x}, bad by chaos, is not free and was not tested", frame.number());
         }
-        let elapsed_ms = (time::now_ns() - self.start_ns) / 1_000_000;
-        let (nr_words, nr_frames) = (self.bad.nr_words(), nr_retired);
-        let is_stopped = self.is_over.load(Ordering::Relaxed);
-        let verdict = match (nr_words, is_stopped) {
-            (0, false) => "PASS",
-            (0, true) => "STOPPED",
-            _ => "FAIL",
-        };
-        println!(
-            "memtest: {verdict} frames={nr_tested} of={nr_usable} bad_words={nr_words} retired={nr_frames} \
-             passes={nr_passes} seed={} cpus={} ms={elapsed_ms}",
-            self.seed, self.nr_cpus
-        );
-        if nr_words == 0 && !is_stopped { Status::Ok } else { Status::Failed }
     }
 }

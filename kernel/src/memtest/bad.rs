@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::memtest::Fault;
+use kernel::report::Format;
 use mm::frame::Frame;
 use mm::lock::Lock;
 
@@ -17,6 +18,7 @@ const MAX_FRAMES: usize = 1024;
 
 /// See the module.
 pub(super) struct BadFrames {
+    format: Format,
     nr_words: AtomicU64,
     frames: Lock<Frames, Cpu>,
 }
@@ -27,16 +29,16 @@ struct Frames {
 }
 
 impl BadFrames {
-    pub(super) fn new() -> Self {
-        Self { nr_words: AtomicU64::new(0), frames: Lock::new(Frames { numbers: [0; MAX_FRAMES], len: 0 }) }
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, nr_words: AtomicU64::new(0), frames: Lock::new(Frames { numbers: [0; MAX_FRAMES], len: 0 }) }
     }
 
     /// Takes note of a word, and shows it while they are few.
     pub(super) fn add(&self, chunk: &Chunk, frame: Frame, fault: Fault) {
         let nr_before = self.nr_words.fetch_add(1, Ordering::Relaxed);
         if nr_before < MAX_SHOWN {
-            println!("memtest: bad: {fault}");
-        } else if nr_before == MAX_SHOWN {
+            self.show(&fault);
+        } else if nr_before == MAX_SHOWN && self.format == Format::Text {
             println!("memtest: bad: more of them, which are counted and not shown");
         }
         let mut frames = self.frames.lock();
@@ -50,6 +52,20 @@ impl BadFrames {
         } else {
             chunk.note_bad(true);
         }
+    }
+
+    fn show(&self, fault: &Fault) {
+        if self.format == Format::Text {
+            return println!("memtest: bad: {fault}");
+        }
+        // A whole line at once: another CPU may have found something, too.
+        println!(
+            "{{\"kind\":\"memtest_bad\",\"phys\":{},\"expected\":{},\"found\":{},\"xor\":{}}}",
+            fault.addr,
+            fault.expected,
+            fault.found,
+            fault.expected ^ fault.found
+        );
     }
 
     /// Words found so far.

@@ -62,6 +62,8 @@ impl Holdings {
                 if held.chunks.try_reserve_exact(nr_more).is_err() {
                     return held;
                 }
+                // What lies in page magazines is free as well, and the list just had some brought there.
+                HEAP.reclaim();
             }
             let nr_takable = HEAP.frames().nr_free().saturating_sub(nr_left);
             let nr_pages = nr_takable.min(u64::from(CHUNK_PAGES)) as u32;

@@ -10,16 +10,26 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("memtest::good-memory-passes-and-all-that-is-free-is-tested", || {
             let run = Run::of(small(3, "", "mem; memtest --seed 5; memtest random --cpus 1; mem; stress 5k; quit"))?;
             run.ends(End::Success)?.judges("memtest", &[true, true])?.judges("stress", &[true])?.adds_up(2)?;
+            let free = kernel::answer(run.serial(), "mem").lines().find_map(|line| {
+                let (nr_frames, _) = line.trim().strip_prefix("free")?.split_once(" frames")?;
+                nr_frames.trim().replace(',', "").parse::<u64>().ok()
+            });
             for verdict in kernel::verdicts(run.serial(), "memtest") {
                 let [tested, of] = counts(&run, &verdict, ["frames", "of"])?;
-                // What is in use at the prompt is a few hundred frames; see `mem`.
+                // What is in use at the prompt is a few hundred frames.
                 run.check(tested < of && tested + 500 > of, || format!("nearly all of {of} frames, found {tested}"))?;
+                run.check(free.is_some_and(|free| tested + 8 > free), || {
+                    format!("all of {free:?} free, found {tested}")
+                })?;
             }
             run.never_says("memtest: bad")?.passes()
         }),
         Test::new("memtest::a-bad-frame-is-found-and-never-used-again", || {
-            let run =
-                Run::of(small(2, "chaos=bad-frame:2000", "memtest --seed 5; mem; memtest address; mem --json; quit"))?;
+            let run = Run::of(small(
+                2,
+                "chaos=bad-frame:2000",
+                "memtest address random --seed 5; mem; memtest address; mem --json; quit",
+            ))?;
             run.ends(End::CommandFailed)?.judges("memtest", &[false, true])?.adds_up(1)?;
             run.says("bad: 0x000002000268: ")?.says("read, xor 0000000000200000")?.says("\"retired_frames\":1,")?;
             let verdicts = kernel::verdicts(run.serial(), "memtest");

@@ -33,7 +33,7 @@ use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bench, bootinfo, chaos, console, debug, idle, input, memtest, replay, stress};
+use crate::{bench, bootinfo, chaos, console, debug, input, memtest, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ const QUIT_OK: u8 = 0x10;
 const QUIT_FAILED: u8 = 0x11;
 
 /// All commands, in the order of `help`.
-static TABLES: [&[Command]; 13] = [
+static TABLES: &[&[Command]] = &[
     about::COMMANDS,
     cpus::COMMANDS,
     clock::COMMANDS,

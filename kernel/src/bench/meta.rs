@@ -61,6 +61,7 @@ fn source_name(source: Source) -> &'static str {
         Source::Hypervisor => "hypervisor",
         Source::PmTimer => "pm timer",
         Source::Pit => "pit",
+        Source::Hpet => "hpet",
     }
 }
 

@@ -10,8 +10,10 @@
 //! | [`reporter`], [`tables`], [`meta`] | where all parts hand in what they measured; how it looks; what ran |
 //! | [`allocators`] | the part of the allocators: who, what, how often |
 //! | [`workload`], [`shapes`] | what they play: the list, and the part of one CPU |
-//! | [`contenders`], [`locked`], [`arena`] | who plays: the list, those behind a lock, their memory |
-//! | [`round`], [`measure`] | once; in turns, many times |
+//! | [`contenders`], [`locked`], [`damaged`] | who plays: the list and ours; those behind a lock; one that is wrong on purpose |
+//! | [`arena`] | memory of those that want some of their own |
+//! | [`round`], [`barrier`], [`measure`] | once; where its CPUs meet; in turns, many times |
+//! | [`latency`], [`waste`] | single operations, timed; memory held for what is live |
 //! | [`counts`] | locks, depot visits, hits |
 //! | [`frames`] | single frames at every fill of memory |
 //!
@@ -22,7 +24,9 @@ mod arena;
 mod barrier;
 mod contenders;
 mod counts;
+mod damaged;
 mod frames;
+mod latency;
 mod locked;
 mod measure;
 mod meta;
@@ -31,6 +35,7 @@ mod reporter;
 mod round;
 mod shapes;
 mod tables;
+mod waste;
 mod workload;
 
 use kernel::args::{ArgError, Args};
@@ -48,14 +53,14 @@ use reporter::{Form, Reporter};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "bench",
-    usage: "[workload..] [--cpus 1,2,4] [--ops N] [--reps R] [--seed S] [--json]",
-    help: "the heap beside other allocators, in turns, as ratios",
-    details: "All workloads if none is named. Every contender plays N operations on each CPU in a repetition, R\n\
-              repetitions after two to warm up. The default is --cpus 1,2 --ops 10k --reps 10.\n\
+    usage: "[list|quick] [workload..] [--cpus 1,2,4] [--contender a,b] [--ops N] [--reps R] [--seed S] [--json]",
+    help: "the heap beside other allocators, and the machine below",
+    details: "`bench list` shows workloads and contenders; all are played if none is named. CPUs: 1, 2, 4 and so on to all.\n\
+              In a repetition every contender plays N operations on each CPU; after two that warm up, R are measured, 10 if\n\
+              nothing is said. Without --ops a workload finds N while it warms up, and prints it. `quick` takes 15 seconds.\n\
               Times are per operation: lower is better. `x first` is the time over that of the first row of a group,\n\
-              repetition by repetition; `spread` is the distance of the quartiles. Locks, waits for them and interrupts\n\
-              to other CPUs are counted for each operation, depot visits for a thousand; hits are of our heap alone.\n\
-              Examples: bench; bench pair64 larson --cpus 1,2,4,8; bench frame; bench --json --reps 30.\n\
+              repetition by repetition. Single operations are timed in rounds of their own.\n\
+              Examples: bench; bench quick; bench pair64 larson --cpus 1,2,4,8; bench --json --contender heap,talc.\n\
               Ends with PASS or FAIL; fails if an object is damaged or memory is not as it was. Ctrl-C stops it.",
     run: bench,
 }];
@@ -71,10 +76,10 @@ struct Part {
 }
 
 /// All parts, in the order in which they are played.
-static PARTS: [&Part; 2] = [&allocators::PART, &frames::PART];
+static PARTS: [&Part; 3] = [&allocators::PART, &waste::PART, &frames::PART];
 
-const DEFAULT_OPS: u64 = 10_000;
 const DEFAULT_REPS: u64 = 10;
+const QUICK_REPS: u64 = 5;
 const DEFAULT_SEED: u64 = 1;
 const NR_WARM_UPS: usize = 2;
 
@@ -87,11 +92,25 @@ fn bench<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
     let words = args.text();
     let cpus = args.option("--cpus", "a list of numbers of CPUs (1,2,4)")?;
     let nr_ops = args.option_number("--ops", 1..=1 << 40)?;
-    let nr_reps = args.option_number("--reps", 1..=1000)?.unwrap_or(DEFAULT_REPS) as usize;
+    let nr_reps = args.option_number("--reps", 1..=1000)?;
     let seed = args.option_number("--seed", 0..=u64::MAX)?.unwrap_or(DEFAULT_SEED);
+    let contenders = args.option("--contender", "names of contenders (heap,talc)")?;
+    let mut is_quick = args.flag("--quick");
     let form = if args.flag("--json") { Form::Json } else { Form::Table };
     let mut wanted = 0;
+    let mut is_list = false;
     while let Some(word) = args.word() {
+        match word {
+            "list" => {
+                is_list = true;
+                continue;
+            }
+            "quick" => {
+                is_quick = true;
+                continue;
+            }
+            _ => {}
+        }
         let Some(place) = names().position(|name| name == word) else {
             print!("bench: no workload is called `{word}`; there are:");
             names().for_each(|name| print!(" {name}"));
@@ -101,10 +120,20 @@ fn bench<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
         wanted |= 1_u64 << place;
     }
     args.finish(usage)?;
+    if is_list {
+        list();
+        return Ok(Status::Ok);
+    }
+    let unknown = |name: &&str| contenders::all().all(|contender| contender.name != *name);
+    if let Some(name) = contenders.and_then(|list| list.split(',').find(unknown)) {
+        println!("bench: no contender is called `{name}`; `bench list` shows them; usage: bench {usage}");
+        return Ok(Status::Usage);
+    }
     if wanted == 0 {
         wanted = u64::MAX;
     }
-    let cpus = match cpus.map_or_else(|| Ok(Sweep::doubling()), Sweep::parse) {
+    let default_cpus = || Ok(if is_quick { Sweep::ends() } else { Sweep::doubling() });
+    let cpus = match cpus.map_or_else(default_cpus, Sweep::parse) {
         Ok(cpus) => cpus,
         Err(refused) => {
             println!(
@@ -117,15 +146,23 @@ fn bench<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
     let plan = Plan {
         words,
         wanted,
-        contenders: None,
+        contenders,
         cpus,
-        nr_ops: nr_ops.or(Some(DEFAULT_OPS)),
-        nr_reps,
+        nr_ops,
+        nr_reps: nr_reps.unwrap_or(if is_quick { QUICK_REPS } else { DEFAULT_REPS }) as usize,
         nr_warm_ups: NR_WARM_UPS,
         seed,
-        is_quick: false,
+        is_quick,
     };
     Ok(run(&plan, form))
+}
+
+/// Prints what there is to play, and who plays.
+fn list() {
+    println!("workloads:");
+    PARTS.iter().flat_map(|part| part.workloads).for_each(|(name, about)| println!("  {name:<14} {about}"));
+    println!("contenders of allocators:");
+    contenders::all().for_each(|contender| println!("  {:<14} {}", contender.name, contender.about));
 }
 
 fn run(plan: &Plan<'_>, form: Form) -> Status {

@@ -244,11 +244,18 @@ fn add_but_files(info: &BootInfo, range: FrameRange) -> u64 {
         let files = info.files().map(|bytes| frames_of(info, bytes)).filter(|file| file.end > from);
         let file = files.min_by_key(|file| file.start).filter(|file| file.start < end).unwrap_or(end..end);
         let nr_pages = file.start.saturating_sub(from) as u32;
-        if let Some(part) = FrameRange::new(Frame::new(from as u32), nr_pages)
-            // SAFETY: every CPU has left the bootloader's stacks, tables and code; its answers have been copied.
-            && unsafe { HEAP.frames().add(part) }.is_ok()
-        {
-            nr_added += u64::from(nr_pages);
+        if let Some(part) = FrameRange::new(Frame::new(from as u32), nr_pages) {
+            // An emulator that has run code in a page takes each write to that page for a change of the code, a thousand
+            // ticks, until all of the code is written over.
+            for frame in part.iter() {
+                // SAFETY: every CPU has left the bootloader's stacks, tables and code; its answers have been copied. The
+                // direct map covers all memory.
+                unsafe { HEAP.frames().virt(frame).write_bytes(0, PAGE_SIZE) };
+            }
+            // SAFETY: as above.
+            if unsafe { HEAP.frames().add(part) }.is_ok() {
+                nr_added += u64::from(nr_pages);
+            }
         }
         from = file.end;
     }

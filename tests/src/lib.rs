@@ -20,7 +20,6 @@ pub mod menu;
 pub mod outcome;
 pub mod qemu;
 pub mod qmp;
-pub mod records;
 pub mod scratch;
 pub mod screen;
 pub mod session;

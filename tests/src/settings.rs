@@ -334,6 +334,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_kernel_is_told_of_the_host_where_it_may_measure() {
+        let of = |cmd: &str, append: &str| {
+            let mut s = Settings { cmd: cmd.into(), append: append.into(), ..Settings::default() };
+            s.say_host_cpus();
+            s.append
+        };
+        let said = format!("host-cpus={}", std::thread::available_parallelism().unwrap());
+        assert_eq!((of("", ""), of("mem; bench pair64", "quiet")), (said.clone(), format!("quiet {said}")));
+        assert_eq!((of("mem; quit", ""), of("bench", "host-cpus=7")), (String::new(), "host-cpus=7".into()));
+    }
+
+    #[test]
     fn settings_are_read_over_the_defaults() {
         let s =
             Settings::parse(["cpus=64", "mem=64M", "boot=uefi", "cmd=stress 5s; quit", "append=apic=xapic"]).unwrap();

@@ -115,8 +115,10 @@ impl LineChart {
         head::watermark(&mut drawing, &self.head, &frame);
         self.draw_axes(&mut drawing, layout, &frame, &x, &y);
         let data_frame = Frame { top: strip, ..frame };
-        for series in self.series.iter().rev() {
-            self.draw_series(&mut drawing, series, &data_frame, &x, &y);
+        for (number, series) in self.series.iter().enumerate().rev() {
+            // Whiskers of points in one place stand beside one another.
+            let aside = (number as f64 - (self.series.len() - 1) as f64 / 2.0) * 1.6;
+            self.draw_series(&mut drawing, series, aside, &data_frame, &x, &y);
         }
         self.draw_names(&mut drawing, layout, &data_frame, &x, &y);
 
@@ -196,7 +198,7 @@ impl LineChart {
         }
     }
 
-    fn draw_series(&self, drawing: &mut Drawing, series: &Series, frame: &Frame, x: &Scale, y: &Scale) {
+    fn draw_series(&self, drawing: &mut Drawing, series: &Series, aside: f64, frame: &Frame, x: &Scale, y: &Scale) {
         let shown = || series.points.iter().filter(|point| self.x.shows(point.x) && self.y.shows(point.y));
         let places: Vec<_> = shown().map(|point| (x.place(point.x), y.place(point.y))).collect();
         if series.is_guide {
@@ -215,7 +217,7 @@ impl LineChart {
         for point in shown() {
             let (low, high) = point.spread;
             if low < high && self.y.shows(low) && self.y.shows(high) {
-                let (at, low, high) = (x.place(point.x), y.place(low), y.place(high));
+                let (at, low, high) = (x.place(point.x) + aside, y.place(low), y.place(high));
                 // Shorter than the mark is hidden by it anyway.
                 if low - high > 3.0 {
                     drawing.line(vec![(at, low), (at, high)], series.ink, 1.0, Dash::Solid);

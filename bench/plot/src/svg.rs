@@ -1,6 +1,6 @@
 //! A drawing as SVG: text stays text, colours are named by classes, and a view box lets it scale.
 //!
-//! On a page [`STYLE`] goes into the page once and [`inline`] gives each drawing; [`file`] is complete by itself. Both
+//! On a page [`STYLE`] goes into the page once and [`inline`] gives each drawing; [`file()`] is complete by itself. Both
 //! follow the reader's wish for a light or a dark ground.
 
 use std::fmt::Write as _;

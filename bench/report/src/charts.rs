@@ -106,10 +106,25 @@ fn over_cpus(meta: &Meta<'_>, workload: &Workload<'_>, most: u64, colours: &mut 
         format!("{}{at}; medians, whiskers over the middle half of {}", workload.name, machine::repetitions(meta));
     let columns: Vec<_> = cpus.iter().map(|&cpus| (nr_cpus(cpus), cpus, scale_value)).collect();
     let mut plot = plot(meta, workload.name, title, subtitle, chart, values(workload, &figure, &columns));
-    if let Some(remark) = machine::oversubscription(meta, &cpus) {
-        plot.remarks.push(remark);
+    plot.remarks.extend(machine::oversubscription(meta, &cpus));
+    if figure.is_throughput() && is_beyond_ideal(workload, scale_value, most) {
+        plot.remarks.push(
+            "More than ideal is no finding: the runs on few CPUs were disturbed, or their caches held less.".into(),
+        );
     }
     plot
+}
+
+/// Whether somebody grew by more than the number of CPUs did, beyond what is noise.
+fn is_beyond_ideal(workload: &Workload<'_>, scale_value: Option<u64>, most: u64) -> bool {
+    workload.contenders().into_iter().any(|name| {
+        let cells =
+            workload.cells.iter().filter(|cell| cell.row.contender == name && cell.row.scale_value == scale_value);
+        let cells = || cells.clone().filter(|cell| cell.row.cpus <= most);
+        let (first, last) = (cells().min_by_key(|cell| cell.row.cpus), cells().max_by_key(|cell| cell.row.cpus));
+        // The time of a CPU for its own operation: ideally the same.
+        first.zip(last).is_some_and(|(first, last)| last.ticks.median < first.ticks.median * 0.87)
+    })
 }
 
 /// The line of a throughput that grows as the CPUs do, from the first of the reference.

@@ -96,8 +96,8 @@ impl Table {
 }
 
 impl Plot {
-    /// The picture by itself, with title, remarks and the command that makes its numbers again.
-    pub fn alone(&self, command: &str) -> Drawing {
+    /// The picture by itself, with title, remarks, where it was measured, and the command that makes its numbers again.
+    pub fn alone(&self, origin: &str, command: &str) -> Drawing {
         let remark = format!("{} Made again by: {command}", self.remarks.join(" "));
         let mut chart = self.chart.clone();
         let head = match &mut chart {
@@ -105,7 +105,7 @@ impl Plot {
             Chart::Dots(chart) => &mut chart.head,
             Chart::Columns(chart) => &mut chart.head,
         };
-        (head.title, head.subtitle, head.remark) = (self.title.clone(), self.subtitle.clone(), remark);
+        (head.title, head.subtitle, head.remark) = (self.title.clone(), format!("{}. {origin}", self.subtitle), remark);
         chart.draw(&Layout::FULL)
     }
 

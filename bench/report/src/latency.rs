@@ -12,8 +12,13 @@ use crate::rows::unique;
 
 const PERCENTILES: [&str; 4] = ["p50", "p99", "p99.9", "max"];
 
-fn values(row: &Latency<'_>) -> [u64; 4] {
-    [row.p50_ticks, row.p99_ticks, row.p999_ticks, row.max_ticks]
+/// Samples that each of them needs: the one in a thousand of two hundred is only the longest under another name.
+const NEEDED: [u64; 4] = [2, 100, 1000, 1];
+
+/// The percentiles, where there are enough samples for them.
+fn values(row: &Latency<'_>) -> [Option<u64>; 4] {
+    let ticks = [row.p50_ticks, row.p99_ticks, row.p999_ticks, row.max_ticks];
+    std::array::from_fn(|i| (row.nr_samples >= NEEDED[i]).then_some(ticks[i]))
 }
 
 /// A plot for each workload and number of CPUs up to what runs at a time; the rest is in the tables.
@@ -79,7 +84,7 @@ impl Scale {
             }
             let mut line = vec![row.contender.to_string(), operation_of(row), row.cpus.to_string()];
             line.push(Unit::Plain.show(row.nr_samples as f64));
-            line.extend(values(row).map(|ticks| self.unit.show(self.value(ticks))));
+            line.extend(values(row).map(|ticks| ticks.map_or("-".into(), |ticks| self.unit.show(self.value(ticks)))));
             line.push(self.unit.show(self.value(row.timer_ticks)));
             table.push(line);
         }
@@ -108,11 +113,12 @@ fn plot(meta: &Meta<'_>, name: &str, cpus: u64, rows: &[&Latency<'static>]) -> P
     let mut timers: Vec<u64> = rows.iter().map(|row| row.timer_ticks).collect();
     timers.sort_unstable();
     let timer = timers.get(timers.len() / 2).copied().filter(|&ticks| ticks > 0);
-    let lines = rows.iter().map(|row| Row {
-        name: title_of(row),
-        is_ours: is_ours(&row.contender),
-        dots: values(row).into_iter().enumerate().map(|(kind, ticks)| Dot::at(kind, scale.value(ticks))).collect(),
+    let lines = rows.iter().map(|row| {
+        let dots = values(row).into_iter().enumerate();
+        let dots = dots.filter_map(|(kind, ticks)| Some(Dot::at(kind, scale.value(ticks?)))).collect();
+        Row { name: title_of(row), is_ours: is_ours(&row.contender), dots }
     });
+    let is_short = rows.iter().any(|row| row.nr_samples < NEEDED[2]);
     let title = sentence(name, cpus, rows);
     let chart = DotChart {
         head: Head { watermark: machine::watermark(meta).into(), ..Head::titled(title.clone()) },
@@ -125,6 +131,11 @@ fn plot(meta: &Meta<'_>, name: &str, cpus: u64, rows: &[&Latency<'static>]) -> P
         ..DotChart::default()
     };
     let mut remarks = vec!["Two readings of the clock are part of every time.".to_owned()];
+    if is_short {
+        remarks.push(
+            "A percentile for which there are too few samples is not shown: p99 wants 100, p99.9 wants 1000.".into(),
+        );
+    }
     remarks.extend(machine::oversubscription(meta, &[cpus]));
     let most = rows.iter().map(|row| row.nr_samples).max().unwrap_or(0);
     Plot {
@@ -142,36 +153,33 @@ fn plot(meta: &Meta<'_>, name: &str, cpus: u64, rows: &[&Latency<'static>]) -> P
     }
 }
 
-/// How long the tail is, of the reference and of the peer whose tail is the shortest.
+/// How long the tail is, of the reference and of the peer whose tail is the shortest: of the highest percentile for which
+/// the reference has the samples.
 fn sentence(name: &str, cpus: u64, rows: &[&Latency<'static>]) -> String {
     let Some(first) = reference_row(rows) else { return name.to_owned() };
     let on = nr_cpus(cpus);
-    let tail = |row: &Latency<'_>| row.p999_ticks as f64 / row.p50_ticks.max(1) as f64;
-    let own = format!(
-        "{name} on {on}: one {} in a thousand takes at least {} times the median",
-        title_of(first),
-        digits(tail(first))
-    );
+    let (part, place) = match first.nr_samples {
+        nr if nr >= NEEDED[2] => ("one in a thousand", 2),
+        nr if nr >= NEEDED[1] => ("one in a hundred", 1),
+        _ => ("half", 0),
+    };
+    let tail = |row: &Latency<'_>| values(row)[place].unwrap_or(u64::MAX);
     let rivals = rows.iter().filter(|row| {
-        is_ours(&first.contender)
-            && is_peer(&row.contender)
-            && row.operation == first.operation
-            && row.scale_value == first.scale_value
+        let is_same = row.operation == first.operation && row.scale_value == first.scale_value;
+        is_same && is_ours(&first.contender) && is_peer(&row.contender) && values(row)[place].is_some()
     });
-    match rivals.min_by_key(|row| row.p999_ticks) {
-        Some(rival) if rival.p999_ticks < first.p999_ticks => {
-            format!(
-                "{own}, and {} times as long as one of {}, the best peer",
-                digits(first.p999_ticks as f64 / rival.p999_ticks.max(1) as f64),
-                rival.contender
-            )
+    let times = |a: u64, b: u64| digits(a as f64 / b.max(1) as f64);
+    let own = match place {
+        0 => format!("{name} on {on}, {}, the median", title_of(first)),
+        _ => {
+            let ratio = times(tail(first), first.p50_ticks);
+            format!("{name} on {on}, {}: {part} takes at least {ratio} times the median", title_of(first))
         }
+    };
+    match rivals.min_by_key(|row| tail(row)) {
         Some(rival) => {
-            format!(
-                "{own}; one of {}, the best peer, takes {} times as long",
-                rival.contender,
-                digits(rival.p999_ticks as f64 / first.p999_ticks.max(1) as f64)
-            )
+            let ratio = times(tail(first), tail(rival));
+            format!("{own}, which is {ratio} times the time of the best peer, {}", rival.contender)
         }
         None => own,
     }

@@ -9,9 +9,11 @@
 //! | [`stats`] | quartiles, the rank test |
 //! | [`sentences`] | what a chart's title says was found |
 //! | [`charts`], [`overview`], [`latency`], [`waste`] | the plots with their tables |
+//! | [`instructions`] | the plot of exact counts |
 //! | [`machine`] | what ran and where, and what keeps its numbers from meaning more |
 //! | [`html`] | tables and figures as HTML |
 //! | [`page`] | all of it together |
+//! | [`record`] | keeps a run that is being printed |
 //! | [`compare`] | two recordings row by row, against the noise of their repetitions |
 //!
 //! Rules: nothing is left out, losses least of all; a time of an emulated run is shown relative to a contender of the same
@@ -24,12 +26,14 @@ pub mod charts;
 pub mod compare;
 pub mod figure;
 pub mod html;
+pub mod instructions;
 pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod overview;
 pub mod page;
 pub mod people;
+pub mod record;
 pub mod rows;
 pub mod sentences;
 pub mod stats;

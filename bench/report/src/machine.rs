@@ -39,7 +39,7 @@ pub fn bands(meta: &Meta<'_>, cpus: &[u64], is_log: bool) -> Vec<(f64, String)> 
     };
     let mut bands = Vec::new();
     if let Some((limit, from)) = most_at_a_time(meta).and_then(|limit| Some((limit, start(limit)?))) {
-        bands.push((from, format!("oversubscribed: the host runs {limit}")));
+        bands.push((from, format!("oversubscribed: the host has {}", nr_cpus(limit))));
     } else if let (Some(cores), Some(2..)) = (meta.nr_cores, meta.threads_per_core)
         && let Some(from) = start(cores)
     {
@@ -205,23 +205,37 @@ pub fn table(meta: &Meta<'_>) -> Table {
         "settings",
         format!(
             "{} operations of each CPU in a repetition, {} repetitions after {} to warm up, seed {}",
-            meta.nr_ops, meta.nr_reps, meta.nr_warm_ups, meta.seed
+            meta.nr_ops.map_or("as many as fit".into(), |nr| nr.to_string()),
+            meta.nr_reps,
+            meta.nr_warm_ups,
+            meta.seed
         ),
     );
     table
 }
 
-/// Seconds of Unix time as a date and a time of day, UTC (the civil calendar from days, after Hinnant, 2013).
+/// Seconds of Unix time as a date and a time of day, UTC.
 pub fn date(unix_s: u64) -> String {
-    let (days, second) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
+    let ([year, month, day], second) = (civil(unix_s), unix_s % 86_400);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+}
+
+/// The same for the name of a file: names in order are times in order.
+pub fn stamp(unix_s: u64) -> String {
+    let ([year, month, day], second) = (civil(unix_s), unix_s % 86_400);
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Year, month and day (the civil calendar from days, after Hinnant, 2013).
+fn civil(unix_s: u64) -> [u64; 3] {
+    let days = unix_s / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+    [year_of_era + era * 400 + u64::from(month <= 2), month, day]
 }
 
 #[cfg(test)]
@@ -234,6 +248,7 @@ mod tests {
         assert_eq!(date(951_782_399), "2000-02-28 23:59 UTC");
         assert_eq!(date(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(date(1_735_689_600), "2025-01-01 00:00 UTC");
+        assert_eq!(stamp(951_782_399), "20000228-235959");
         assert!(!date(u64::MAX).is_empty());
     }
 

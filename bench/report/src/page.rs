@@ -7,7 +7,7 @@ use plot::svg::{STYLE, escaped};
 use crate::html::{Plot, slug};
 use crate::load::Run;
 use crate::people::Colours;
-use crate::{charts, latency, machine, overview, rows, waste};
+use crate::{charts, instructions, latency, machine, overview, rows, waste};
 
 /// A run with its plots.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ fn section<'r>(number: usize, run: &'r Run, colours: &mut Colours) -> Section<'r
         ("At a glance", overviews),
         ("Throughput", throughput),
         ("Cost of single operations", cost),
+        ("Instructions", instructions::plot(recording, colours).into_iter().collect()),
         ("Latency", latency::plots(meta, &recording.latencies)),
         ("Memory", waste::plots(meta, &recording.wastes, colours)),
     ];
@@ -91,11 +92,12 @@ pub fn html(sections: &[Section<'_>], folder: &str, command: &str) -> String {
     out
 }
 
-fn title(section: &Section<'_>) -> String {
+/// What ran and where, in a line.
+pub fn title(section: &Section<'_>) -> String {
     let meta = &section.run.recording.meta;
     let where_ = if meta.is_emulated { format!("{}, emulated", meta.platform) } else { meta.platform.to_string() };
     match meta.source.as_ref() {
-        "native" => format!("Native, on this host: {}", meta.cpu),
+        "native" => format!("Native, a program on a host: {}", meta.cpu),
         "kernel" => format!("In the kernel, {} CPUs, {where_}: {}", meta.nr_cpus, meta.cpu),
         other => format!("{other}: {}", meta.cpu),
     }

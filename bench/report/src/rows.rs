@@ -48,9 +48,10 @@ pub fn workloads(recording: &Recording) -> Vec<Workload<'_>> {
     workloads
 }
 
-/// How many rows [`workloads`] leaves out.
+/// How many rows have neither a time nor a count of instructions, and so are on no plot.
 pub fn nr_left_out(recording: &Recording) -> usize {
-    recording.rows.iter().filter(|row| quartiles(recording, row).is_none()).count()
+    let is_timed = |row: &Throughput<'_>| quartiles(recording, row).is_some();
+    recording.rows.iter().filter(|row| !is_timed(row) && row.milli_instructions_per_op.is_none()).count()
 }
 
 fn key<'r>(row: &'r Throughput<'static>) -> (&'r str, u64, Option<u64>) {

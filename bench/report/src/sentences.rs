@@ -34,6 +34,9 @@ pub fn over_cpus(workload: &Workload<'_>, figure: &Figure, most: u64) -> String 
     let last = workload.cells.iter().filter(of).max_by_key(|cell| cell.row.cpus);
     let (Some(first), Some(last)) = (first, last) else { return at(workload, figure, most, scale_value) };
     let (from, to) = (first.row.cpus, last.row.cpus);
+    if from == to && !figure.is_throughput() {
+        return against(workload, first, most);
+    }
     if from == to {
         return at(workload, figure, to, scale_value);
     }
@@ -62,7 +65,8 @@ pub fn over_cpus(workload: &Workload<'_>, figure: &Figure, most: u64) -> String 
 
 /// Over the scale, at one number of CPUs: what the reference takes at the largest value against the smallest.
 pub fn over_scale(workload: &Workload<'_>, figure: &Figure, cpus: u64) -> String {
-    let name = reference(workload.contenders().into_iter()).unwrap_or_default();
+    let here = workload.cells.iter().filter(|cell| cell.row.cpus == cpus).map(|cell| cell.row.contender.as_ref());
+    let name = reference(here).unwrap_or_default();
     let cells = || workload.cells.iter().filter(|cell| cell.row.contender == name && cell.row.cpus == cpus);
     let (least, most) =
         (cells().min_by_key(|cell| cell.row.scale_value), cells().max_by_key(|cell| cell.row.scale_value));
@@ -119,6 +123,27 @@ fn versus(unit: &str, is_throughput: bool, ours: &Cell<'_>, best: &Cell<'_>, pla
     match is_throughput {
         true => format!("{winner} does {times} times the {unit}s of {loser} {place}"),
         false => format!("{winner} is {times} times as fast as {loser} {place}"),
+    }
+}
+
+/// Where the reference was measured with one number of CPUs only: the dearest with the most, against that.
+fn against(workload: &Workload<'_>, first: &Cell<'_>, most: u64) -> String {
+    let there = |cell: &&Cell<'_>| cell.row.cpus == most && cell.row.scale_value == first.row.scale_value;
+    let dearest = workload.cells.iter().filter(there).max_by(|a, b| a.ticks.median.total_cmp(&b.ticks.median));
+    let describe = |cell: &Cell<'_>| format!("{} on {}", cell.row.contender, nr_cpus(cell.row.cpus));
+    let at = workload.scale.zip(first.row.scale_value);
+    let at = at.map_or(String::new(), |(scale, value)| format!(" at {}", scaled(scale, value)));
+    let (name, unit) = (workload.name, workload.unit);
+    match dearest.filter(|cell| !std::ptr::eq(*cell, first)) {
+        Some(cell) => {
+            let times = digits(cell.ticks.median / first.ticks.median);
+            format!(
+                "{name}: one {unit}{at} takes {times} times as long with {} as with {}",
+                describe(cell),
+                describe(first)
+            )
+        }
+        None => format!("{name}: one {unit}{at}, {}", describe(first)),
     }
 }
 

@@ -153,7 +153,7 @@ fn every_difference_is_named_and_force_overrides() {
     let mut b = kernel(2, 0.05);
     let meta = &mut b.meta;
     (meta.source, meta.cpu, meta.platform) = ("other".into(), "other".into(), "KVM".into());
-    (meta.apic, meta.nr_cpus, meta.profile, meta.nr_ops) = (Some("xapic".into()), 4, "debug".into(), 7);
+    (meta.apic, meta.nr_cpus, meta.profile, meta.nr_ops) = (Some("xapic".into()), 4, "debug".into(), Some(7));
     (meta.memory_bytes, meta.clock_hz, meta.seed, meta.host_cpus) = (1 << 20, 1, 9, None);
     let verdict = plain(kernel(1, 0.05), b.clone());
     assert_eq!(verdict.exit_code(), 2);

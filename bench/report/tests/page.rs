@@ -46,7 +46,7 @@ fn a_page_has_every_plot_twice_and_nothing_from_elsewhere() {
     for chapter in ["At a glance", "Throughput", "Cost of single operations", "Latency", "Memory"] {
         assert!(html.contains(&format!("class=\"chapter\">{chapter}")), "{chapter}");
     }
-    assert!(html.contains("oversubscribed: the host runs 2") && html.contains(">ideal<"));
+    assert!(html.contains("oversubscribed: the host has 2 CPUs") && html.contains(">ideal<"));
     assert!(html.contains("Made again by <code>just bench</code>"));
     // Links within the page lead somewhere, once.
     for link in html.split("href=\"#").skip(1).map(|rest| rest.split('"').next().expect("an end")) {
@@ -148,6 +148,63 @@ fn quartiles_of_a_summary_are_taken_as_they_are() {
     let recording = Recording { meta, rows: vec![row], ..Recording::default() };
     let ticks = report::rows::workloads(&recording)[0].cells[0].ticks;
     assert_eq!((ticks.low, ticks.median, ticks.high), (1.0, 2.0, 9.0));
+}
+
+#[test]
+fn percentiles_without_the_samples_for_them_are_not_shown() {
+    let of = |nr_samples| {
+        let mut recording = kernel(1, 0.1);
+        recording.latencies.retain(|row| row.cpus == 1 && row.contender == "heap" && row.operation == "alloc");
+        recording.latencies[0].nr_samples = nr_samples;
+        html(vec![recording])
+    };
+    assert!(of(1000).contains("one in a thousand takes at least 30 times") && !of(1000).contains("too few samples"));
+    assert!(of(999).contains("one in a hundred takes at least 4 times") && of(999).contains("too few samples"));
+    assert!(of(99).contains("heap alloc, the median<") && of(99).contains("<td>-</td>"));
+}
+
+#[test]
+fn more_than_ideal_is_called_no_finding() {
+    let mut recording = kernel(1, 0.01);
+    assert!(!html(vec![recording.clone()]).contains("More than ideal"));
+    recording.rows.iter_mut().filter(|row| row.cpus == 2).for_each(|row| {
+        row.milliticks_per_op.to_mut().iter_mut().for_each(|milli| *milli /= 100);
+    });
+    assert!(html(vec![recording]).contains("More than ideal"));
+}
+
+#[test]
+fn a_program_that_goes_to_and_fro_is_shown_look_by_look() {
+    let waste = |live: u64, held: u64| Waste {
+        workload: "w".into(),
+        contender: "mm".into(),
+        live_bytes: live,
+        held_bytes: held,
+    };
+    let once = Recording { wastes: vec![waste(1, 2), waste(10, 12), waste(2, 9)], ..tiny() };
+    assert!(html(vec![once]).contains("w: with 10 B in use mm holds 1.2 bytes for each"));
+    let often = Recording { wastes: vec![waste(10, 12), waste(2, 9), waste(10, 25), waste(2, 20)], ..tiny() };
+    let html = html(vec![often]);
+    assert!(html.contains("w: mm holds 25 B at most, 2.5 times the most in use") && html.contains("looks, in order"));
+}
+
+#[test]
+fn a_reference_with_one_number_of_cpus_is_what_the_others_are_held_against() {
+    let mut recording = kernel(1, 0.0);
+    recording.rows.retain(|row| ["shootdown", "map"].contains(&row.workload.as_ref()) && row.contender != "halted");
+    for (workload, scale, values) in [("shootdown", None, &[None][..]), ("map", Some("pages"), &[Some(1), Some(64)])] {
+        for &scale_value in values {
+            let row = row(&mut common::Random(1), (workload, "halted", 1), 1200.0, 0.0);
+            let scale = scale.map(Into::into);
+            recording.rows.push(Throughput { unit: "round".into(), scale, scale_value, ..row });
+        }
+    }
+    recording.rows.iter_mut().for_each(|row| row.unit = "round".into());
+    let html = html(vec![recording]);
+    assert!(
+        html.contains("<h3>shootdown: one round takes 150 times as long with woken on 2 CPUs as with halted on 1 CPU")
+    );
+    assert!(html.contains("<h3>map: one round takes 2.39 times as long at 64 pages as at 1 page (busy, 2 CPUs)"));
 }
 
 #[test]

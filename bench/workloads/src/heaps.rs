@@ -10,6 +10,11 @@ use core::ptr::NonNull;
 pub trait SoloHeap: Send + Sized + 'static {
     /// In tables and filters.
     const NAME: &'static str;
+    /// A line for people: what it is, how it searches.
+    const ABOUT: &'static str;
+    /// It begins at one end of its block and takes no more of it than it needs. Otherwise its objects lie all over the block,
+    /// and where they lie says nothing about how much memory it needs.
+    const IS_COMPACT: bool = true;
     /// Without memory.
     const EMPTY: Self;
 
@@ -39,6 +44,7 @@ unsafe impl Send for Talc {}
 
 impl SoloHeap for Talc {
     const NAME: &'static str = "talc";
+    const ABOUT: &'static str = "talc 5.1: best fit by bins, coalescing; behind one lock";
     const EMPTY: Self = Self(talc::base::Talc::new(talc::source::Manual));
 
     unsafe fn add_block(&mut self, block: NonNull<u8>, nr_bytes: usize) -> bool {
@@ -67,6 +73,7 @@ unsafe impl Send for LinkedList {}
 
 impl SoloHeap for LinkedList {
     const NAME: &'static str = "linked_list";
+    const ABOUT: &'static str = "linked_list_allocator 0.10: first fit in one list; behind one lock";
     const EMPTY: Self = Self(linked_list_allocator::Heap::empty());
 
     unsafe fn add_block(&mut self, block: NonNull<u8>, nr_bytes: usize) -> bool {
@@ -95,6 +102,8 @@ unsafe impl Send for Buddy {}
 
 impl SoloHeap for Buddy {
     const NAME: &'static str = "buddy";
+    const ABOUT: &'static str = "buddy_system_allocator 0.13: powers of two; behind one lock";
+    const IS_COMPACT: bool = false;
     const EMPTY: Self = Self(buddy_system_allocator::Heap::new());
 
     unsafe fn add_block(&mut self, block: NonNull<u8>, nr_bytes: usize) -> bool {
@@ -123,6 +132,7 @@ unsafe impl Send for Rlsf {}
 
 impl SoloHeap for Rlsf {
     const NAME: &'static str = "rlsf";
+    const ABOUT: &'static str = "rlsf 0.2: two-level segregated fit; behind one lock";
     const EMPTY: Self = Self(rlsf::Tlsf::new());
 
     unsafe fn add_block(&mut self, block: NonNull<u8>, nr_bytes: usize) -> bool {

@@ -45,6 +45,11 @@ impl Slot {
         Self { object, size }
     }
 
+    /// Where the object is.
+    pub fn addr(&self) -> usize {
+        self.object.addr().get()
+    }
+
     /// Bytes that were asked for.
     pub fn size(&self) -> usize {
         self.size

@@ -40,7 +40,7 @@ pub const PAGE: Layout = layout(4096, 4096);
 #[inline(always)]
 pub const fn log_size(number: u64) -> usize {
     const NR_DOUBLINGS: u64 = 9;
-    let base = 16_usize << ((number >> 48) * NR_DOUBLINGS >> 16);
+    let base = 16_usize << (((number >> 48) * NR_DOUBLINGS) >> 16);
     base + 1 + (number >> 32) as usize % base
 }
 

@@ -1,13 +1,19 @@
-//! The part of the allocators: every wanted workload, on every number of CPUs, with all contenders in turns.
+//! The part of the allocators: every wanted workload, on every number of CPUs, with all contenders in turns; then once more,
+//! with single operations timed.
+
+use alloc::vec::Vec;
+
+use kernel::figures::Ratio;
 
 use super::Part;
 use super::arena::{self, Arenas};
-use super::contenders::CONTENDERS;
+use super::contenders::{BulkCache, Contender, Lineup};
+use super::latency::{self, Samplers};
 use super::measure::{Group, Series};
 use super::plan::{Plan, Stop};
 use super::reporter::Reporter;
 use super::round::Harness;
-use super::workload::{NAMES, WORKLOADS};
+use super::workload::{Game, NAMES, games};
 
 /// The part.
 pub(super) static PART: Part = Part { workloads: &NAMES, play };
@@ -16,48 +22,83 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
     let most = plan.cpus.most();
     let harness = Harness::new(most).ok_or(Stop::OutOfMemory)?;
     let mut series = Series::new(plan.nr_reps).ok_or(Stop::OutOfMemory)?;
+    let mut samplers = Samplers::new(most).ok_or(Stop::OutOfMemory)?;
+    let mut ops_of_games = Vec::new();
+    let nr_games = games(plan).count();
+    ops_of_games.try_reserve_exact(nr_games).map_err(|_| Stop::OutOfMemory)?;
     let arenas = Arenas::open(arena::bytes_for(most)).map_err(|_| Stop::OutOfMemory)?;
+    let _bulk = BulkCache::open().map_err(|_| Stop::OutOfMemory)?;
+    let lineup = Lineup::new(plan);
+    let contenders = lineup.contenders();
+
     reporter.heading(
         "Allocators",
-        "ticks of a CPU for one of its own pairs (an allocation and a free), median of the repetitions: lower is better\n\
-         x first: time over the heap's; locks, waits and IPIs of a pair; depot visits of 1000",
+        "ticks of a CPU for one of its own pairs (an allocation and a free), median of the repetitions;\n\
+         lower is better. spread: of the middle half. x first: time over the first row's. locks, waits\n\
+         for them and IPIs of a pair, depot visits of 1000; hits: operations that magazines served.\n\
+         Behind `pair` stand bytes.",
     );
-    let nr_groups = WORKLOADS.iter().filter(|workload| plan.wants(workload.name)).count() * plan.cpus.numbers().len();
-    let mut nr_done = 0;
-    for workload in WORKLOADS.iter().filter(|workload| plan.wants(workload.name)) {
-        for &nr_cpus in plan.cpus.numbers() {
-            arenas.grow_tlbs(nr_cpus);
-            let tell = |reporter: &mut Reporter| {
-                reporter.progress(nr_done, nr_groups, format_args!("{} on {nr_cpus} CPUs", workload.name))
-            };
-            let group = Group::measure(workload, nr_cpus, plan, &harness, &mut series, &mut || tell(reporter))?;
-            report(&group, &series, reporter);
-            nr_done += 1;
-        }
+    for (nr_done, game) in games(plan).enumerate() {
+        arenas.grow_tlbs(game.nr_cpus);
+        let mut tell =
+            || reporter.progress(nr_done, nr_games, format_args!("{} on {}", game.workload.name, game.nr_cpus));
+        let group = Group::measure(game, contenders, plan, &harness, &mut series, &mut tell)?;
+        report(&game, &group, contenders, &series, reporter);
+        ops_of_games.push(group.nr_ops);
+    }
+
+    let is_timed = |(game, _): &(Game, u64)| game.size.is_none() && plan.cpus.wants_latency(game.nr_cpus);
+    let timed = games(plan).zip(ops_of_games.iter().copied()).filter(is_timed);
+    if timed.clone().next().is_none() {
+        return Ok(());
+    }
+    reporter.heading(
+        "Single operations of these, one in some timed",
+        "ticks, lower is better. clock: what two readings of the clock alone took there and then (median);\n\
+         it is in every other figure. Of `bulk` an operation is a batch of 128.",
+    );
+    let nr_timed = timed.clone().count();
+    for (nr_done, (game, nr_ops)) in timed.enumerate() {
+        let tell = |reporter: &mut Reporter| {
+            reporter.progress(nr_done, nr_timed, format_args!("single, {} on {}", game.workload.name, game.nr_cpus))
+        };
+        let pass = latency::Pass { plan, harness: &harness, contenders };
+        pass.measure(&game, nr_ops, &mut samplers, reporter, tell)?;
     }
     Ok(())
 }
 
 /// Hands the rows in, and says who is how much ahead.
-fn report(group: &Group, series: &Series, reporter: &mut Reporter) {
-    let rows = group.rows(series);
-    reporter.rows(&rows);
-    let is_peer = |index: &usize| CONTENDERS[*index].is_locked_peer;
+fn report(game: &Game, group: &Group, contenders: &[&'static Contender], series: &Series, reporter: &mut Reporter) {
+    let rows = group.rows(contenders, series);
+    let rows = &rows[..contenders.len()];
+    reporter.rows(rows);
     let mut best: Option<(u64, usize)> = None;
-    for index in (0..rows.len()).filter(is_peer) {
+    for index in (0..rows.len()).filter(|&index| contenders[index].is_locked_peer) {
         let median = reporter.median(&rows[index]).unwrap_or(u64::MAX);
         best = best.filter(|(least, _)| *least <= median).or(Some((median, index)));
     }
-    if let Some((_, best)) = best
-        && let Some(milli) = reporter.ratio(&rows[best], &rows[0])
-    {
-        reporter.sentence(format_args!(
-            "bench: {} on {}: the {} is {} times as fast as the best locked, {}",
-            group.workload.name,
-            group.nr_cpus,
-            rows[0].contender,
-            kernel::figures::Ratio(milli, 1000),
-            rows[best].contender
-        ));
+    let (name, size) = (game.workload.name, Bytes(game.size));
+    let (nr_cpus, nr_ops) = (game.nr_cpus, group.nr_ops);
+    match best {
+        Some((_, best)) if contenders[0].is_ours => {
+            let milli = reporter.ratio(&rows[best], &rows[0]).unwrap_or(0);
+            reporter.sentence(format_args!(
+                "bench: {name}{size} on {nr_cpus}, {nr_ops} each: the {} is {} times as fast as the best locked, {}",
+                contenders[0].name,
+                Ratio(milli, 1000),
+                contenders[best].name
+            ));
+        }
+        _ => reporter.sentence(format_args!("bench: {name}{size} on {nr_cpus}, {nr_ops} operations on each CPU")),
+    }
+}
+
+/// A size behind a name, where there is one.
+struct Bytes(Option<usize>);
+
+impl core::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.map_or(Ok(()), |size| write!(f, " {size}"))
     }
 }

@@ -131,8 +131,8 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
     }
     reporter.heading(
         "Single frames, by how full memory is",
-        "ticks for a frame taken and given back, on one CPU: lower is better; behind the name thousandths in use\n\
-         x first: time over that in memory as empty as it gets",
+        "ticks for a frame taken and given back, on one CPU; lower is better; behind the name\n\
+         thousandths in use; x first: time over that in memory as empty as it gets",
     );
     let nr_managed = HEAP.frames().nr_managed();
     for rep in 0..plan.nr_reps {

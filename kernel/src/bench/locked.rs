@@ -57,6 +57,8 @@ impl<H: Single> Peer for Locked<H> {
 
 impl<H: Single> Contestant for Locked<H> {
     const IS_LOCKED_PEER: bool = true;
+    const ABOUT: &'static str = H::ABOUT;
+    const IS_COMPACT: bool = H::IS_COMPACT;
     const BLOCK: Option<Block> = Some(Block { open: open::<H>, close: close::<H> });
 
     fn counts() -> Counts {

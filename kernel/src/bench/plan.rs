@@ -21,19 +21,36 @@ pub(super) enum Stop {
 pub(super) struct Sweep {
     numbers: [usize; MAX_SWEEP],
     len: usize,
+    /// Nobody asked for these numbers.
+    is_default: bool,
 }
 
 impl Sweep {
     /// 1, 2, 4 and so on, and all that there are.
     pub(super) fn doubling() -> Self {
         let nr_available = workers::nr_available();
-        let mut sweep = Self { numbers: [0; MAX_SWEEP], len: 0 };
+        let mut sweep = Self { numbers: [0; MAX_SWEEP], len: 0, is_default: true };
         let doubling = core::iter::successors(Some(1_usize), |number| number.checked_mul(2));
         for number in doubling.take_while(|&number| number < nr_available).take(MAX_SWEEP - 1).chain([nr_available]) {
             sweep.numbers[sweep.len] = number;
             sweep.len += 1;
         }
         sweep
+    }
+
+    /// 1, and all that there are.
+    pub(super) fn ends() -> Self {
+        let nr_available = workers::nr_available();
+        let mut numbers = [0; MAX_SWEEP];
+        numbers[..2].copy_from_slice(&[1, nr_available]);
+        Self { numbers, len: nr_available.min(2), is_default: true }
+    }
+
+    /// Whether single operations are timed on so many CPUs: on all numbers that were asked for, else on the first and the
+    /// last.
+    pub(super) fn wants_latency(&self, nr_cpus: usize) -> bool {
+        let numbers = self.numbers();
+        !self.is_default || [numbers.first(), numbers.last()].contains(&Some(&nr_cpus))
     }
 
     /// Reads a list such as `1,2,4`.
@@ -43,7 +60,7 @@ impl Sweep {
     /// The word that is no number of CPUs here, or is one too many.
     pub(super) fn parse(list: &str) -> Result<Self, &str> {
         let nr_available = workers::nr_available() as u64;
-        let mut sweep = Self { numbers: [0; MAX_SWEEP], len: 0 };
+        let mut sweep = Self { numbers: [0; MAX_SWEEP], len: 0, is_default: false };
         for word in list.split(',') {
             let number = units::number(word).ok().filter(|number| (1..=nr_available).contains(number));
             *sweep.numbers.get_mut(sweep.len).ok_or(word)? = number.ok_or(word)? as usize;

@@ -219,6 +219,11 @@ impl Reporter {
         self.nr_rows
     }
 
+    /// Counts bad objects of what has no row of throughput.
+    pub(super) fn add_bad(&mut self, nr_bad: u64) {
+        self.nr_bad += nr_bad;
+    }
+
     /// Bad objects so far.
     pub(super) fn nr_bad(&self) -> u64 {
         self.nr_bad

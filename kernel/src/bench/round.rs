@@ -7,21 +7,25 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use arch::tsc;
 use spin::mutex::SpinMutex;
 use workloads::handoff::{Mailbox, Ring};
 use workloads::objects::Slot;
+use workloads::rptest::{self, Letterbox};
+use workloads::sh6;
 
 use super::barrier::Barrier;
 use super::contenders::Contender;
 use super::counts::Counts;
-use super::workload::Shape;
+use super::latency::Samplers;
+use super::workload::{Game, Shape};
 use crate::{input, machine, workers};
 
-/// Objects that `mstress` and `larson` keep alive on each CPU.
-pub(super) const NR_LIVE: usize = 1000;
+/// Objects that `mstress` and `larson` keep alive on each CPU. Not more: with 8 CPUs a list of all free blocks takes seconds
+/// to search through as often as a round does.
+pub(super) const NR_LIVE: usize = 400;
 /// Objects of a batch of `lifo` and `fifo`.
 pub(super) const BATCH: usize = 1000;
 /// Pairs between two looks at whether to stop.
@@ -29,7 +33,7 @@ pub(super) const CHUNK: u64 = 256;
 
 /// What a CPU keeps its objects in. Made before anything is measured, and kept.
 pub(super) struct Places {
-    /// Room for [`NR_LIVE`]; empty between rounds.
+    /// Room for what any workload keeps; empty between rounds.
     pub(super) slots: Vec<Slot>,
     /// As long as [`BATCH`].
     pub(super) batch: Vec<*mut u8>,
@@ -41,7 +45,7 @@ unsafe impl Send for Places {}
 impl Places {
     fn new() -> Option<Self> {
         let (mut slots, mut batch) = (Vec::new(), Vec::new());
-        slots.try_reserve_exact(NR_LIVE).ok()?;
+        slots.try_reserve_exact(NR_LIVE.max(sh6::MAX_LIVE).max(rptest::NR_LIVE)).ok()?;
         batch.try_reserve_exact(BATCH).ok()?;
         batch.resize(BATCH, ptr::null_mut());
         Some(Self { slots, batch })
@@ -56,6 +60,10 @@ pub(super) struct Harness {
     pub(super) mailbox: Mailbox,
     /// One for each two CPUs.
     pub(super) rings: Vec<Ring>,
+    /// To each CPU from the one before; empty between rounds.
+    pub(super) boxes: Vec<Letterbox>,
+    /// An object for each CPU from the first; null between rounds.
+    pub(super) handed: Vec<AtomicPtr<u8>>,
 }
 
 impl Harness {
@@ -68,16 +76,23 @@ impl Harness {
             places.push(SpinMutex::new(Places::new()?));
         }
         rings.resize_with(nr_cpus / 2, Ring::new);
-        Some(Self { places, mailbox: Mailbox::new(ptr::null_mut()), rings })
+        let (mut boxes, mut handed) = (Vec::new(), Vec::new());
+        boxes.try_reserve_exact(nr_cpus).ok()?;
+        boxes.resize_with(nr_cpus, Letterbox::new);
+        handed.try_reserve_exact(nr_cpus).ok()?;
+        handed.resize_with(nr_cpus, || AtomicPtr::new(ptr::null_mut()));
+        Some(Self { places, mailbox: Mailbox::new(ptr::null_mut()), rings, boxes, handed })
     }
 }
 
 /// What differs from round to round of a contender.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
+#[derive(Clone, Copy)]
+pub(super) struct Turn<'a> {
     pub(super) seed: u64,
     /// Nothing is measured, everything is checked.
     pub(super) is_warm_up: bool,
+    /// Single operations are timed, which disturbs the whole.
+    pub(super) samplers: Option<&'a Samplers>,
 }
 
 /// What all CPUs of a round share.
@@ -89,6 +104,7 @@ pub(super) struct Round<'a> {
     /// Pairs for each CPU. Batches are played whole.
     pub(super) nr_pairs: u64,
     pub(super) is_warm_up: bool,
+    samplers: Option<&'a Samplers>,
     counts: fn() -> Counts,
     barrier: Barrier,
     is_over: AtomicBool,
@@ -110,22 +126,24 @@ pub(super) struct Sample {
 }
 
 impl<'a> Round<'a> {
-    /// Plays a round of `shape` on `nr_cpus`, `nr_pairs` on each; `None` if it was stopped.
+    /// Plays a round of `game`, `nr_pairs` on each of its CPUs; `None` if it was stopped.
     pub(super) fn play(
         contender: &Contender,
-        shape: Shape,
-        nr_cpus: usize,
+        game: &Game,
         nr_pairs: u64,
-        turn: Turn,
+        turn: Turn<'a>,
         harness: &'a Harness,
     ) -> Option<Sample> {
+        let nr_cpus = game.nr_cpus;
+        let part = if turn.samplers.is_some() { contender.play_timed } else { contender.play };
         let round = Round {
-            shape,
+            shape: game.shape,
             nr_cpus,
             seed: turn.seed,
             harness,
             nr_pairs,
             is_warm_up: turn.is_warm_up,
+            samplers: turn.samplers,
             counts: contender.counts,
             barrier: Barrier::new(nr_cpus),
             is_over: AtomicBool::new(false),
@@ -134,7 +152,7 @@ impl<'a> Round<'a> {
             nr_bad: AtomicU64::new(0),
             counted: SpinMutex::new(Counts::default()),
         };
-        workers::run(nr_cpus, &|number| (contender.play)(&round, number), || {});
+        workers::run(nr_cpus, &|number| part(&round, number), || {});
         (!round.is_over.load(Ordering::Relaxed)).then(|| Sample {
             ticks: round.ticks.into_inner(),
             nr_pairs: round.nr_done.into_inner(),
@@ -157,7 +175,10 @@ impl<'a> Round<'a> {
         }
         self.meet();
         let start = tsc::read_serialised();
-        let (nr_pairs, nr_bad) = work();
+        let (nr_pairs, nr_bad) = match self.samplers {
+            None => work(),
+            Some(samplers) => samplers.with_sampler(number, work),
+        };
         let ticks = tsc::read_serialised().wrapping_sub(start);
         self.meet();
         if number == 0 {

@@ -6,11 +6,13 @@ use core::alloc::Layout;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use workloads::Peer;
+use workloads::bulk::BULK;
 use workloads::handoff::{PAIRS_PER_SWAP, replace_and_swap};
 use workloads::loops::{batch, mixed, opaque, pairs, replace};
 use workloads::objects::Slot;
+use workloads::rptest::{self, Post};
 use workloads::sizes::{MIX, Random, SMALL, layout};
+use workloads::{Peer, sh6, sharing};
 
 use super::round::{BATCH, CHUNK, NR_LIVE, Round};
 use super::workload::Shape;
@@ -31,9 +33,14 @@ pub(super) fn play<P: Peer>(round: &Round<'_>, number: usize) {
         }
         Shape::Lifo => batches::<P, false>(round, number, BATCH),
         Shape::Fifo => batches::<P, true>(round, number, BATCH),
+        Shape::Bulk => bulk::<P>(round, number),
         Shape::Mstress => mstress::<P>(round, number),
+        Shape::Sh6 => sh6::<P>(round, number),
+        Shape::Rptest => rptest::<P>(round, number),
         Shape::Xmalloc => xmalloc::<P>(round, number),
         Shape::Larson => larson::<P>(round, number),
+        Shape::Thrash => thrash::<P>(round, number),
+        Shape::Scratch => scratch::<P>(round, number),
     }
 }
 
@@ -93,6 +100,68 @@ fn mstress<P: Peer>(round: &Round<'_>, number: usize) {
         }))
     });
     round.add_bad(drain::<P>(slots));
+}
+
+fn bulk<P: Peer>(round: &Round<'_>, number: usize) {
+    let mut objects = workloads::bulk::batch();
+    round.timed(number, || {
+        sum(round.chunks(number, BULK as u64).map(|_| (BULK as u64, workloads::bulk::bulk::<P>(&mut objects))))
+    });
+}
+
+fn sh6<P: Peer>(round: &Round<'_>, number: usize) {
+    let mut places = round.harness.places[number].lock();
+    let slots = &mut places.slots;
+    let mut random = Random::new(round.seed, number);
+    round.add_bad(sh6::begin::<P>(slots, &mut random));
+    round.timed(number, || {
+        sum(round.chunks(number, sh6::BATCH as u64).map(|_| {
+            // SAFETY: filled above with objects of `P`.
+            (sh6::BATCH as u64, unsafe { sh6::step::<P>(slots, &mut random) })
+        }))
+    });
+    round.add_bad(drain::<P>(slots));
+}
+
+fn rptest<P: Peer>(round: &Round<'_>, number: usize) {
+    let boxes = &round.harness.boxes;
+    let mut places = round.harness.places[number].lock();
+    let slots = &mut places.slots;
+    let mut random = Random::new(round.seed, number);
+    round.add_bad(rptest::begin::<P>(slots, &mut random));
+    let mut post = Post::new(&boxes[number], &boxes[(number + 1) % round.nr_cpus]);
+    round.timed(number, || {
+        sum(round.chunks(number, CHUNK).map(|turns| {
+            let nr_turns = turns.end - turns.start;
+            // SAFETY: filled above, and by the other CPUs, with objects of `P`.
+            (nr_turns, unsafe { rptest::churn::<P>(slots, &mut post, nr_turns, &mut random) })
+        }))
+    });
+    // All CPUs are past the measured part: nobody posts any more.
+    // SAFETY: objects of `P`, and nobody else takes out of this box.
+    round.add_bad(unsafe { boxes[number].empty::<P>() } + drain::<P>(slots));
+}
+
+fn thrash<P: Peer>(round: &Round<'_>, number: usize) {
+    round.timed(number, || {
+        sum(round.chunks(number, CHUNK).map(|turns| {
+            let nr_turns = turns.end - turns.start;
+            (nr_turns, sharing::thrash::<P>(nr_turns))
+        }))
+    });
+}
+
+/// The first CPU allocates an object for each, side by side; each frees its own, and goes on as `thrash`.
+fn scratch<P: Peer>(round: &Round<'_>, number: usize) {
+    let handed = &round.harness.handed[..round.nr_cpus];
+    if number == 0 {
+        let mut places = round.harness.places[0].lock();
+        round.add_bad(sharing::place_neighbours::<P>(handed, &mut places.batch));
+    }
+    round.meet();
+    // SAFETY: put there for this CPU, above, from the same `P`.
+    unsafe { sharing::free_neighbour::<P>(&handed[number]) };
+    thrash::<P>(round, number);
 }
 
 /// The CPUs with even numbers allocate, the next ones free. One without a partner does both.

@@ -66,7 +66,7 @@ pub(super) fn print_meta(meta: &Meta<'_>) {
         None => {}
     }
     println!(
-        "bench: {}; TSC {} kHz by {}, {}; two readings take {} ticks",
+        "bench: {}\nbench: TSC {} kHz by {}, {}; two readings take {} ticks",
         if meta.cpu.is_empty() { "a CPU without a name" } else { &meta.cpu },
         meta.clock_hz / 1000,
         meta.clock_source,
@@ -111,7 +111,7 @@ pub(super) fn print_row(row: &Throughput<'_>, summary: Option<Summary>, to_first
     let nr_heap_ops = row.nr_heap_ops.unwrap_or(0);
     let nr_misses = row.nr_depot_visits.unwrap_or(0) + row.nr_slab_visits.unwrap_or(0);
     println!(
-        "{:<14} {:>4} {:<12} {:>10.1} {:>7} {:>7} {:>7.3} {:>7.3} {:>7.2} {:>8.2} {:>6.3}",
+        "{:<14} {:>4} {:<12} {:>10.1} {:>7.0} {:>7} {:>7.3} {:>7.3} {:>7.2} {:>8.2} {:>6.3}",
         name(&row.workload, row.scale_value),
         context.cpus(row.cpus),
         row.contender,

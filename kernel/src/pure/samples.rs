@@ -41,6 +41,20 @@ pub fn paired_ratio_milli(a: &[u64], b: &[u64], scratch: &mut [u64]) -> Option<u
     Summary::of(&mut scratch[..nr_ratios]).map(|summary| summary.median)
 }
 
+/// A larger number of operations where `nr_ops` took `spent_ns` and should take `wanted_ns`, at most `most`; `None` if they
+/// are enough: half the time is.
+///
+/// Two digits, so that the number can be repeated by hand. At least twice as many, as the first operations are slower than
+/// those that follow, and at most 16 times.
+pub fn more_ops(nr_ops: u64, spent_ns: u64, wanted_ns: u64, most: u64) -> Option<u64> {
+    if spent_ns >= wanted_ns / 2 || nr_ops >= most {
+        return None;
+    }
+    let more = nr_ops.saturating_mul((wanted_ns / spent_ns.max(1)).clamp(2, 16)).clamp(1, most);
+    let unit = 10_u64.pow(more.ilog10().saturating_sub(1));
+    Some(more / unit * unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +78,27 @@ mod tests {
         assert_eq!(paired_ratio_milli(&[], &[1], &mut [0; 1]), None);
     }
 
+    #[test]
+    fn operations_grow_until_they_take_half_the_time() {
+        assert_eq!(more_ops(256, 1_000_000, 64_000_000, 1 << 20), Some(4000));
+        assert_eq!(more_ops(256, 16_000_000, 64_000_000, 1 << 20), Some(1000));
+        assert_eq!(more_ops(256, 31_999_999, 64_000_000, 1 << 20), Some(510));
+        assert_eq!(more_ops(256, 32_000_000, 64_000_000, 1 << 20), None);
+        assert_eq!(more_ops(4000, 0, 64_000_000, 5000), Some(5000), "as many as allowed");
+        assert_eq!(more_ops(5000, 0, 64_000_000, 5000), None, "and no more");
+    }
+
     proptest! {
+        #[test]
+        fn numbers_of_operations_grow_and_stay_in_bounds(nr in any::<u64>(), spent in any::<u64>(), wanted in any::<u64>()) {
+            const MOST: u64 = 4_000_000;
+            if let Some(more) = more_ops(nr, spent, wanted, MOST) {
+                prop_assert!(more <= MOST && more.to_string().trim_end_matches('0').len() <= 2);
+                // Cut to two digits, a doubling may be a tenth less.
+                prop_assert!(more >= nr || more == MOST);
+            }
+        }
+
         #[test]
         fn quartiles_are_in_order(mut values in proptest::collection::vec(any::<u64>(), 1..40)) {
             let summary = Summary::of(&mut values).expect("there are values");

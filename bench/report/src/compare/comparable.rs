@@ -62,7 +62,7 @@ pub fn differences(a: &Meta<'_>, b: &Meta<'_>) -> Vec<String> {
         ("apic", text(&a.apic), text(&b.apic)),
         ("clock", a.clock.to_string(), b.clock.to_string()),
         ("seed", a.seed.to_string(), b.seed.to_string()),
-        ("nr_ops", a.nr_ops.to_string(), b.nr_ops.to_string()),
+        ("nr_ops", number(a.nr_ops), number(b.nr_ops)),
         ("nr_warm_ups", a.nr_warm_ups.to_string(), b.nr_warm_ups.to_string()),
     ];
     let mut found: Vec<String> = fields

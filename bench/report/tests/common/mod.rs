@@ -48,7 +48,7 @@ pub(crate) fn meta(source: &'static str) -> Meta<'static> {
         is_clock_invariant: true,
         timer_ticks: 60,
         seed: 1,
-        nr_ops: 10_000,
+        nr_ops: Some(10_000),
         nr_reps: 10,
         nr_warm_ups: 2,
         ..Meta::default()

@@ -1,0 +1,109 @@
+//! The program itself: files in, files and exit status out.
+
+mod common;
+
+use common::{native, tiny, written};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bandolier-report-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder for leftovers");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("it can be written");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A leftover in a folder for leftovers.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn report(words: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_bandolier-report")).args(words).output().expect("the program starts");
+    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+fn names(folder: &Path, extension: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path());
+    let of_kind = entries.filter(|path| path.extension().is_some_and(|it| it == extension));
+    let mut names: Vec<String> =
+        of_kind.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_page_is_written_with_each_plot_as_svg_and_png() {
+    let folder = Folder::new("page");
+    let (large, small) = (folder.file("a.jsonl", &written(&native(1, 0.1))), folder.file("b.jsonl", &written(&tiny())));
+    let (page, plots) = (folder.0.join("r.html"), folder.0.join("r.plots"));
+    let page_word = page.display().to_string();
+    let (code, said) = report(&["page", &page_word, &large, &small]);
+    assert_eq!(code, Some(0), "{said}");
+    let html = fs::read_to_string(&page).expect("the page");
+    let (svgs, pngs) = (names(&plots, "svg"), names(&plots, "png"));
+    assert!(svgs.len() > 5 && svgs == pngs, "{svgs:?} {pngs:?}");
+    for name in &svgs {
+        assert!(html.contains(&format!("r.plots/{name}.png")), "{name}");
+        let svg = fs::read_to_string(plots.join(format!("{name}.svg"))).expect("the plot");
+        assert!(svg.contains("just bench"), "its command is on it");
+    }
+    // A folder is all recordings in it; beside the page it is what the recipe takes by itself.
+    let folder_word = folder.0.display().to_string();
+    let (code, said) = report(&["page", &page_word, &folder_word]);
+    assert!(code == Some(0) && said.contains("2 runs"), "{said}");
+    assert!(fs::read_to_string(&page).expect("the page").contains("This page: <code>just report</code>"));
+    assert_eq!(report(&["page", &page_word, &plots.display().to_string()]).0, Some(2), "no recording in it");
+    // A later page leaves nothing of an earlier one.
+    assert_eq!(report(&["page", &page_word, &small]).0, Some(0));
+    assert_eq!(names(&plots, "svg").len(), 1);
+}
+
+#[test]
+fn the_exit_status_is_the_verdict() {
+    let folder = Folder::new("compare");
+    let a = folder.file("a.jsonl", &written(&native(1, 0.02)));
+    let mut slow = native(2, 0.02);
+    slow.rows.iter_mut().filter(|row| row.contender == "mm").for_each(|row| {
+        row.milliticks_per_op.to_mut().iter_mut().for_each(|milli| *milli = *milli * 6 / 5);
+    });
+    let slow = folder.file("slow.jsonl", &written(&slow));
+    let other = folder.file("other.jsonl", &written(&tiny()));
+    assert_eq!(report(&["compare", &a, &a]).0, Some(0));
+    let (code, said) = report(&["compare", &a, &slow]);
+    assert!(code == Some(1) && said.contains("WORSE: slower"), "{said}");
+    assert_eq!(report(&["compare", &a, &slow, "--threshold", "30"]).0, Some(0));
+    let (code, said) = report(&["compare", &a, &other]);
+    assert!(code == Some(2) && said.contains("source differs: native and kernel"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_read_is_said_with_its_line_and_nothing_is_written() {
+    let folder = Folder::new("damaged");
+    let text = written(&tiny());
+    let damaged = folder.file("damaged.jsonl", &text[..text.len() - 20]);
+    let page = folder.0.join("r.html").display().to_string();
+    for words in [&["page", &page, &damaged][..], &["compare", &damaged, &damaged], &["list", &damaged]] {
+        let (code, said) = report(words);
+        assert!(code == Some(2) && said.contains("damaged.jsonl: line 3: a damaged record"), "{said}");
+    }
+    assert!(!Path::new(&page).exists());
+    for words in [&[][..], &["page", &page], &["what"], &["compare", "a"], &["compare", "a", "b", "--what"]] {
+        assert_eq!(report(words).0, Some(2), "{words:?}");
+    }
+    let whole = folder.file("whole.jsonl", &text);
+    assert!(report(&["list", &whole]).1.contains("whole.jsonl: kernel on Some CPU"));
+}

@@ -15,26 +15,42 @@
 //! | [`round`], [`barrier`], [`measure`] | once; where its CPUs meet; in turns, many times |
 //! | [`latency`], [`waste`] | single operations, timed; memory held for what is live |
 //! | [`counts`] | locks, depot visits, hits |
-//! | [`frames`] | single frames at every fill of memory |
+//! | [`frames`], [`fills`], [`filling`] | single and adjacent frames; single ones at every fill of memory; its filling |
+//! | [`mapping`], [`ipi`], [`shootdown`] | pages mapped and unmapped; interrupts; rounds of shootdowns |
+//! | [`replays`], [`player`] | recordings, played by all contenders; how one does |
+//! | [`solo`], [`team`], [`company`] | operations timed one by one; by several CPUs; what the others do meanwhile |
+//! | [`subject`], [`asked`] | what these measure, as records name it; counts beside it |
 //!
 //! A further part is a [`Part`] in a file of its own and a line in [`PARTS`].
 
 mod allocators;
 mod arena;
+mod asked;
 mod barrier;
+mod company;
 mod contenders;
 mod counts;
 mod damaged;
+mod filling;
+mod fills;
 mod frames;
+mod ipi;
 mod latency;
 mod locked;
+mod mapping;
 mod measure;
 mod meta;
 mod plan;
+mod player;
+mod replays;
 mod reporter;
 mod round;
 mod shapes;
+mod shootdown;
+mod solo;
+mod subject;
 mod tables;
+mod team;
 mod waste;
 mod workload;
 
@@ -76,7 +92,8 @@ struct Part {
 }
 
 /// All parts, in the order in which they are played.
-static PARTS: [&Part; 3] = [&allocators::PART, &waste::PART, &frames::PART];
+static PARTS: [&Part; 7] =
+    [&allocators::PART, &replays::PART, &waste::PART, &frames::PART, &mapping::PART, &ipi::PART, &shootdown::PART];
 
 const DEFAULT_REPS: u64 = 10;
 const QUICK_REPS: u64 = 5;

@@ -35,10 +35,10 @@ pub struct Cpu;
 
 static APIC: Once<LocalApic> = Once::new();
 
-/// Writes to interrupt command registers since boot. An interrupt costs thousands of times what this shared line does.
+/// Interrupts sent to other CPUs since boot. An interrupt costs thousands of times what this shared line does.
 static NR_IPIS: AtomicU64 = AtomicU64::new(0);
 
-/// Writes to interrupt command registers since boot, of all CPUs; a broadcast is one.
+/// Interrupts sent to other CPUs since boot, by all; a broadcast is one for each of its targets.
 pub fn nr_ipis() -> u64 {
     NR_IPIS.load(Ordering::Relaxed)
 }
@@ -206,7 +206,7 @@ unsafe impl Hardware for Cpu {
         let Some(apic) = apic() else { panic!("an interrupt to cpu {targets} before the local APIC is set up") };
         let nr_writes = send(apic, vector, targets)
             .unwrap_or_else(|error| panic!("vector {vector:#x} to cpu {targets}: {error:?}"));
-        NR_IPIS.fetch_add(nr_writes as u64, Ordering::Relaxed);
+        NR_IPIS.fetch_add(targets.len() as u64, Ordering::Relaxed);
         nr_writes
     }
 

@@ -332,6 +332,11 @@ pub fn root() -> u64 {
     space().tables.root()
 }
 
+/// Times the lock of the addresses was taken, and found held.
+pub fn lock_counts() -> (u64, u64) {
+    SPACE.get().map_or((0, 0), |space| (space.arena.nr_acquired(), space.arena.nr_contended()))
+}
+
 /// Page tables there are.
 pub fn nr_tables() -> u64 {
     SPACE.get().map_or(0, |space| space.tables.nr_tables() as u64)

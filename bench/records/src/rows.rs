@@ -15,7 +15,8 @@ record! {
         scale: Option<Text<'a>>,
         /// And how much of it.
         scale_value: Option<u64>,
-        /// What one operation is: `pair` (an allocation and a free), `round trip`, `unmap`, `event`.
+        /// What one operation is: `pair` (an allocation and a free), `event` (either), `map, touch, unmap`, `round` (of
+        /// shootdowns), `round trip`.
         unit: Text<'a>,
         /// Operations of all CPUs in all measured repetitions.
         nr_ops: u64,
@@ -26,13 +27,13 @@ record! {
         nr_locks: Option<u64>,
         /// Of these, found held by another CPU.
         nr_waits: Option<u64>,
-        /// Allocations and frees that our heap counted.
+        /// Allocations and frees that our heap counted; of frames, those that page magazines did.
         nr_heap_ops: Option<u64>,
-        /// Visits to depots.
+        /// Visits to depots; of frames, their page magazines' visits to the bitmap.
         nr_depot_visits: Option<u64>,
         /// Visits to slabs.
         nr_slab_visits: Option<u64>,
-        /// Interrupts sent to other CPUs.
+        /// Interrupts sent to other CPUs; a broadcast is one for each of its targets.
         nr_ipis: Option<u64>,
         /// Instructions of one operation, in thousandths, where they were counted.
         milli_instructions_per_op: Option<u64>,
@@ -54,7 +55,7 @@ record! {
         scale: Option<Text<'a>>,
         /// As in a row.
         scale_value: Option<u64>,
-        /// Which operation: `alloc`, `free`, `unmap`.
+        /// Which operation: `alloc`, `free`, `map`, `unmap`, `round`, `call`.
         operation: Text<'a>,
         /// How many were timed.
         nr_samples: u64,

@@ -21,7 +21,7 @@ use super::latency::Timed;
 use super::locked::Locked;
 use super::plan::Plan;
 use super::round::Round;
-use super::{shapes, waste};
+use super::{player, shapes, waste};
 use crate::machine::{Cpu, HEAP};
 
 /// An allocator of the kernel's that takes part.
@@ -63,6 +63,8 @@ pub(super) struct Contender {
     pub(super) counts: fn() -> Counts,
     /// Plays the part of CPU number so-and-so in a round.
     pub(super) play: fn(&Round<'_>, usize),
+    /// Plays a recording.
+    pub(super) replay: player::Entry,
     /// The same, and times single operations.
     pub(super) play_timed: fn(&Round<'_>, usize),
     /// Holds more and more, then less; see [`waste`].
@@ -78,6 +80,7 @@ const fn contender<C: Contestant>() -> Contender {
         block: C::BLOCK,
         counts: C::counts,
         play: shapes::play::<C>,
+        replay: player::Entry::of::<C>(),
         play_timed: shapes::play::<Timed<C>>,
         hold: waste::hold::<C>,
     }

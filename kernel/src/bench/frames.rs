@@ -1,172 +1,171 @@
-//! Single frames, taken and given back while more and more of the machine's memory is in use: what that costs must not
-//! depend on the fill.
+//! `frame`: single frames, and `frames`: adjacent ones; taken and given back.
 //!
-//! More frames at a time than a page magazine holds, so that the bitmap is searched. Every repetition goes
-//! through all fills, so that drift hits all alike. What is filled is taken in long runs, and nobody else works.
+//! | workload | contender | what |
+//! |---|---|---|
+//! | `frame` | `magazine` | one at a time, by way of the CPU's page magazine |
+//! | `frame` | `bitmap` | more at a time than a page magazine holds, while more and more of memory is in use |
+//! | `frames` | `empty` | a run of so many pages, while memory is as empty as it gets |
+//! | `frames` | `full` | the same, with nothing free but room for one such run of each CPU, and some odd frames |
+//!
+//! What a frame costs must not depend on the fill, and a run takes the lock of the bitmap twice, whatever its length.
+//! Every frame or both ends of a run carry a stamp while warming up: no two CPUs may have the same.
 
-use alloc::vec::Vec;
-
-use arch::tsc;
 use mm::frame::{Frame, FrameRange};
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;
-use mm::machine::Machine;
-use records::Throughput;
 
-use super::Part;
+use super::asked::Asked;
+use super::filling::Filling;
 use super::plan::{Plan, Stop};
 use super::reporter::Reporter;
-use crate::input;
-use crate::machine::{self, Cpu, HEAP};
+use super::solo::{Solo, Stopwatch};
+use super::subject::Subject;
+use super::team::Work;
+use super::{Part, fills};
+use crate::machine::HEAP;
 
-/// Frames held at a time: more than a page magazine holds.
-const HELD: usize = 128;
-/// Frames that stay free however full memory is to be: for those that are held, and for the magazine.
-const LEAST_FREE: u64 = 192;
-/// Runs that fill memory, at most.
-const MAX_RUNS: usize = 256;
-/// Frames taken and given back in a repetition, if nothing is said.
-const DEFAULT_PAIRS: u64 = 10_240;
-/// Thousandths of all frames in use; the first means as few as there are.
-const FILLS: [u64; 4] = [0, 500, 990, 999];
-
+/// Pages of a run.
+const NR_PAGES: [usize; 4] = [2, 8, 64, 512];
 /// The part.
-pub(super) static PART: Part =
-    Part { workloads: &[("frame", "single frames while memory is as empty as it gets, 50, 99 and 99.9 % full")], play };
+pub(super) static PART: Part = Part {
+    workloads: &[
+        ("frame", "single frames: by CPUs, and while memory is as empty as it gets, 50, 99 and 99.9 % full"),
+        ("frames", "2, 8, 64 and 512 adjacent frames, in an empty memory and in a full one"),
+    ],
+    play,
+};
 
-/// What one fill came to.
-#[derive(Debug, Default)]
-struct Fill {
-    /// Thousandths of all frames that are in use or in magazines.
-    used_per_mille: u64,
-    /// For each repetition, for a frame taken and given back.
-    milliticks: Vec<u64>,
-    nr_pairs: u64,
-    /// Locks of the bitmap taken meanwhile.
-    nr_locks: u64,
-    nr_ipis: u64,
-    /// Frames that were refused, or did not keep what was written to them.
-    nr_bad: u64,
+fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
+    let mut solo = Solo::new(plan, reporter)?;
+    let sweep = plan.cpus.numbers();
+    if plan.wants("frame") {
+        solo.heading(
+            "Single frames",
+            "ticks of a CPU for a frame taken and given back; lower is better; magazine: one at a time;\n\
+             bitmap: 128 at a time, past the magazine; behind the name thousandths of memory that are in use",
+        );
+        for (done, &nr_cpus) in sweep.iter().enumerate() {
+            solo.reporter.progress(done, sweep.len(), format_args!("frame on {nr_cpus}"))?;
+            solo.measure_team(&subject("frame", "magazine", nr_cpus), Asked::of_frames, &Singles)?;
+        }
+        fills::measure(&mut solo)?;
+    }
+    if plan.wants("frames") {
+        solo.heading(
+            "Adjacent frames",
+            "ticks of a CPU for a run taken and given back; lower is better; behind the name pages of a run\n\
+             full: nothing is free but room for a run of each CPU, and odd frames",
+        );
+        for (done, &nr_cpus) in sweep.iter().enumerate() {
+            solo.reporter.progress(done, sweep.len(), format_args!("frames on {nr_cpus}"))?;
+            measure_runs(&mut solo, nr_cpus)?;
+        }
+    }
+    Ok(())
 }
 
-/// Memory that is in use because it is to be full.
-struct Filling {
-    runs: Vec<FrameRange>,
+fn subject(workload: &'static str, contender: &'static str, nr_cpus: usize) -> Subject {
+    Subject::of(workload, contender, nr_cpus, "pair", &["alloc", "free"])
 }
 
-impl Filling {
-    /// Takes runs until `nr_used` frames are in use, or as close as the runs in memory allow.
-    fn fill_to(&mut self, nr_used: u64) {
-        let nr_wanted = nr_used.saturating_sub(nr_used_now());
-        let mut nr_left = nr_wanted as usize;
-        let mut longest = usize::MAX;
-        while nr_left > 0 && self.runs.len() < MAX_RUNS && longest > 0 {
-            let nr_pages = (1 << nr_left.ilog2()).min(longest);
-            match HEAP.frames().alloc_run(RunRequest::pages(nr_pages), Kind::Owned) {
-                Ok(run) => {
-                    self.runs.push(run);
-                    nr_left -= nr_pages;
-                }
-                Err(_) => longest = nr_pages / 2,
+/// What runs ask for: page magazines have no part in them.
+fn asked_of_bitmap() -> Asked {
+    Asked { nr_frames: None, nr_visits: None, ..Asked::of_frames() }
+}
+
+/// Writes a stamp of CPU `number` to `frame`, which is the caller's.
+fn stamp(frame: Frame, number: usize) {
+    // SAFETY: the frame is the caller's, and the direct map covers it.
+    unsafe { HEAP.frames().virt(frame).cast::<u64>().write_volatile(frame.addr() ^ number as u64) };
+}
+
+/// Whether `frame` has kept its stamp.
+fn has_stamp(frame: Frame, number: usize) -> bool {
+    // SAFETY: as above.
+    unsafe { HEAP.frames().virt(frame).cast::<u64>().read_volatile() == frame.addr() ^ number as u64 }
+}
+
+/// Measures runs on `nr_cpus` CPUs, in an empty memory and in a full one.
+fn measure_runs(solo: &mut Solo<'_>, nr_cpus: usize) -> Result<(), Stop> {
+    let mut filling = Filling::new()?;
+    for contender in ["empty", "full"] {
+        for &nr_pages in NR_PAGES.iter().step_by(if solo.plan.is_quick { 2 } else { 1 }) {
+            let scale = Some(("pages", nr_pages as u64));
+            let subject = Subject { scale, weight: 4, ..subject("frames", contender, nr_cpus) };
+            // One more, so that a first fit never has to find the only place.
+            let hole = nr_pages * (nr_cpus + 1);
+            if !filling.fill_around(hole, if contender == "full" { 1000 } else { 0 }) {
+                solo.reporter.remark(format_args!("{subject}: left out, there are no {hole} adjacent frames"));
+                continue;
             }
+            solo.measure_team(&subject, asked_of_bitmap, &Runs { nr_pages })?;
+            filling.clear();
         }
     }
-
-    fn clear(&mut self) {
-        for run in self.runs.drain(..) {
-            // SAFETY: taken by `fill_to`, and nobody has used it.
-            unsafe { HEAP.frames().free_run(run, Kind::Owned) }.unwrap_or_else(Cpu::report);
-        }
-    }
+    Ok(())
 }
 
-impl Drop for Filling {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
+/// One frame at a time.
+struct Singles;
 
-fn nr_used_now() -> u64 {
-    HEAP.frames().nr_managed() - HEAP.frames().nr_free()
-}
-
-/// Takes `HELD` frames, writes to each, and gives them back; as often as there are `nr_pairs`. Returns how many pairs
-/// that were, and how many frames were bad; or that it was stopped.
-fn pairs(nr_pairs: u64) -> Result<(u64, u64), Stop> {
-    let mut held = [Frame::new(0); HELD];
-    let mut nr_bad = 0;
-    let nr_batches = nr_pairs.div_ceil(HELD as u64);
-    for _ in 0..nr_batches {
-        if input::is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        let mut nr_held = 0;
-        while nr_held < HELD {
+impl Work for Singles {
+    fn operate(&self, number: usize, nr_ops: u64, is_checked: bool) -> u64 {
+        let mut nr_bad = 0;
+        for _ in 0..nr_ops {
             let Ok(frame) = HEAP.frames().alloc(Kind::Owned) else {
                 nr_bad += 1;
-                break;
+                continue;
             };
-            // SAFETY: the frame is ours, and the direct map covers it.
-            unsafe { HEAP.frames().virt(frame).cast::<u64>().write_volatile(frame.addr()) };
-            held[nr_held] = frame;
-            nr_held += 1;
-        }
-        for &frame in &held[..nr_held] {
-            // SAFETY: as above.
-            let found = unsafe { HEAP.frames().virt(frame).cast::<u64>().read_volatile() };
-            nr_bad += u64::from(found != frame.addr());
+            if is_checked {
+                stamp(frame, number);
+                nr_bad += u64::from(!has_stamp(frame, number));
+            }
             // SAFETY: ours, and not used any more.
             nr_bad += u64::from(unsafe { HEAP.frames().free(frame, Kind::Owned) }.is_err());
         }
+        nr_bad
     }
-    Ok((nr_batches * HELD as u64, nr_bad))
+
+    fn time(&self, stopwatch: &mut Stopwatch<'_>) -> u64 {
+        let Ok(frame) = stopwatch.time(0, || HEAP.frames().alloc(Kind::Owned)) else { return 1 };
+        // SAFETY: ours, and not used.
+        u64::from(stopwatch.time(1, || unsafe { HEAP.frames().free(frame, Kind::Owned) }).is_err())
+    }
 }
 
-fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
-    let mut filling = Filling { runs: Vec::new() };
-    filling.runs.try_reserve_exact(MAX_RUNS).map_err(|_| Stop::OutOfMemory)?;
-    let mut fills: [Fill; FILLS.len()] = Default::default();
-    for fill in &mut fills {
-        fill.milliticks.try_reserve_exact(plan.nr_reps).map_err(|_| Stop::OutOfMemory)?;
+/// One run at a time.
+struct Runs {
+    nr_pages: usize,
+}
+
+impl Runs {
+    fn ends(run: FrameRange) -> [Frame; 2] {
+        [run.start(), Frame::new((run.end_number() - 1) as u32)]
     }
-    reporter.heading(
-        "Single frames, by how full memory is",
-        "ticks for a frame taken and given back, on one CPU; lower is better; behind the name\n\
-         thousandths in use; x first: time over that in memory as empty as it gets",
-    );
-    let nr_managed = HEAP.frames().nr_managed();
-    for rep in 0..plan.nr_reps {
-        reporter.progress(rep, plan.nr_reps, format_args!("single frames"))?;
-        for (permille, fill) in FILLS.iter().zip(&mut fills) {
-            filling.fill_to((nr_managed * permille).div_ceil(1000).min(nr_managed.saturating_sub(LEAST_FREE)));
-            // The frames that are free at this fill are touched, and the code is translated.
-            fill.nr_bad += pairs(2 * HELD as u64)?.1;
-            fill.used_per_mille = nr_used_now() * 1000 / nr_managed.max(1);
-            let (nr_locks, nr_ipis) = (HEAP.frames().nr_lock_acquisitions(), machine::nr_ipis());
-            let start = tsc::read_serialised();
-            let (nr_pairs, nr_bad) = pairs(plan.nr_ops.unwrap_or(DEFAULT_PAIRS))?;
-            let ticks = tsc::read_serialised().wrapping_sub(start);
-            fill.nr_locks += HEAP.frames().nr_lock_acquisitions() - nr_locks;
-            fill.nr_ipis += machine::nr_ipis() - nr_ipis;
-            fill.nr_pairs += nr_pairs;
-            fill.nr_bad += nr_bad;
-            fill.milliticks.push(ticks.saturating_mul(1000) / nr_pairs);
+}
+
+impl Work for Runs {
+    fn operate(&self, number: usize, nr_ops: u64, is_checked: bool) -> u64 {
+        let mut nr_bad = 0;
+        for _ in 0..nr_ops {
+            let Ok(run) = HEAP.frames().alloc_run(RunRequest::pages(self.nr_pages), Kind::Owned) else {
+                nr_bad += 1;
+                continue;
+            };
+            if is_checked {
+                Self::ends(run).into_iter().for_each(|frame| stamp(frame, number));
+                nr_bad += Self::ends(run).into_iter().filter(|&frame| !has_stamp(frame, number)).count() as u64;
+            }
+            // SAFETY: ours, and not used any more.
+            nr_bad += u64::from(unsafe { HEAP.frames().free_run(run, Kind::Owned) }.is_err());
         }
-        filling.clear();
+        nr_bad
     }
-    reporter.rows(&fills.each_ref().map(|fill| Throughput {
-        workload: "frame".into(),
-        contender: "frames".into(),
-        cpus: 1,
-        scale: Some("fill_per_mille".into()),
-        scale_value: Some(fill.used_per_mille),
-        unit: "pair".into(),
-        nr_ops: fill.nr_pairs,
-        milliticks_per_op: fill.milliticks.as_slice().into(),
-        nr_locks: Some(fill.nr_locks),
-        nr_ipis: Some(fill.nr_ipis),
-        nr_bad: fill.nr_bad,
-        ..Throughput::default()
-    }));
-    Ok(())
+
+    fn time(&self, stopwatch: &mut Stopwatch<'_>) -> u64 {
+        let request = RunRequest::pages(self.nr_pages);
+        let Ok(run) = stopwatch.time(0, || HEAP.frames().alloc_run(request, Kind::Owned)) else { return 1 };
+        // SAFETY: ours, and not used.
+        u64::from(stopwatch.time(1, || unsafe { HEAP.frames().free_run(run, Kind::Owned) }).is_err())
+    }
 }

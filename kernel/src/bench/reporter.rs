@@ -214,6 +214,12 @@ impl Reporter {
         }
     }
 
+    /// `nr_bad` things were wrong with what has no row for that: in words.
+    pub(super) fn fail(&mut self, text: fmt::Arguments<'_>, nr_bad: u64) {
+        self.add_bad(nr_bad);
+        self.remark(text);
+    }
+
     /// Rows so far.
     pub(super) fn nr_rows(&self) -> u64 {
         self.nr_rows

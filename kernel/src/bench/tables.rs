@@ -35,6 +35,8 @@ impl Context {
 
 /// A workload's name, with what was varied behind it.
 fn name(workload: &str, scale_value: Option<u64>) -> Fixed<32> {
+    // The heading says that these are replays, and there is little room.
+    let workload = workload.strip_prefix("replay:").unwrap_or(workload);
     match scale_value {
         Some(value) => Fixed::of(format_args!("{workload} {value}")),
         None => Fixed::of(format_args!("{workload}")),

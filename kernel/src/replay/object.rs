@@ -1,4 +1,4 @@
-//! One object of a replay: from the heap, or a run of frames, with a stamp at its start, its end, and between.
+//! One object of a replay: from an allocator, or a run of frames, with a stamp at its start, its end, and between.
 
 use core::alloc::Layout;
 use core::fmt;
@@ -14,14 +14,51 @@ use mm::frame_table::Kind;
 use crate::machine::HEAP;
 use crate::space;
 
+/// Where the objects of a replay come from; its runs of pages always come from the frames.
+pub(crate) trait Objects {
+    /// Memory for `layout`, whose size is not 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`].
+    fn alloc(layout: Layout) -> Result<NonNull<u8>>;
+
+    /// Gives `object` back.
+    ///
+    /// # Errors
+    ///
+    /// What the allocator has against it.
+    ///
+    /// # Safety
+    ///
+    /// From `alloc` with the same `layout`, and nobody uses it any more.
+    unsafe fn free(object: NonNull<u8>, layout: Layout) -> Result<()>;
+}
+
+/// The kernel's heap.
+pub(crate) struct OfHeap;
+
+impl Objects for OfHeap {
+    #[inline(always)]
+    fn alloc(layout: Layout) -> Result<NonNull<u8>> {
+        HEAP.alloc(layout)
+    }
+
+    #[inline(always)]
+    unsafe fn free(object: NonNull<u8>, layout: Layout) -> Result<()> {
+        // SAFETY: as promised by the caller.
+        unsafe { HEAP.dealloc(object, layout) }
+    }
+}
+
 /// Bytes between two stamps: no page and hardly a line pair goes unchecked.
 const STRIDE: usize = 256;
 
 /// A stamp that is not what was written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Corrupt {
-    pub(super) id: u32,
-    pub(super) addr: usize,
+pub(crate) struct Corrupt {
+    id: u32,
+    addr: usize,
 }
 
 impl fmt::Display for Corrupt {
@@ -40,9 +77,9 @@ fn layout(object: &ObjectState) -> Layout {
 /// # Errors
 ///
 /// [`Error::OutOfMemory`].
-pub(super) fn alloc(object: &ObjectState) -> Result<NonNull<u8>> {
+pub(super) fn alloc<O: Objects>(object: &ObjectState) -> Result<NonNull<u8>> {
     if object.kind() == TraceKind::Object {
-        return HEAP.alloc(layout(object));
+        return O::alloc(layout(object));
     }
     let nr_pages = object.size_bytes() as usize / PAGE_SIZE;
     if nr_pages == 1 {
@@ -64,10 +101,10 @@ pub(super) fn alloc(object: &ObjectState) -> Result<NonNull<u8>> {
 /// # Safety
 ///
 /// Nobody uses the object any more.
-pub(super) unsafe fn free(object: &ObjectState, at: NonNull<u8>) -> Result<()> {
+pub(super) unsafe fn free<O: Objects>(object: &ObjectState, at: NonNull<u8>) -> Result<()> {
     if object.kind() == TraceKind::Object {
         // SAFETY: as promised by the caller.
-        return unsafe { HEAP.dealloc(at, layout(object)) };
+        return unsafe { O::free(at, layout(object)) };
     }
     let Some(first) = HEAP.frames().frame_of(at) else {
         // SAFETY: as promised by the caller.

@@ -9,21 +9,35 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use kernel::figures::Count;
 use kernel::trace::Action;
 use mm::error::Error;
 use spin::Once;
 
-use super::object::{self, Corrupt};
+use super::object::{self, Corrupt, Objects};
 use super::score::{Refusal, Score, try_vec};
-use crate::console::println;
 use crate::input;
 use crate::machine::{self, HEAP};
-use crate::time::Deadline;
+
+/// Looks on while a player plays.
+pub(crate) trait Watcher {
+    /// Does `work`, which is the allocation or the free of an event and nothing else.
+    #[inline(always)]
+    fn during<R>(&mut self, _action: Action, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
+    /// Now and then; the last event that was played is number `index`.
+    fn look(&mut self, _index: u32) {}
+}
+
+/// Nobody looks on.
+pub(crate) struct Unwatched;
+
+impl Watcher for Unwatched {}
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The allocator had nothing left, or refused a free.
     Refused { event: u32, error: Error },
     /// An object was not what it should be.
@@ -43,7 +57,7 @@ impl fmt::Display for Failure {
 }
 
 /// What the players share.
-pub(super) struct Stage<'a> {
+pub(crate) struct Stage<'a> {
     score: &'a Score<'a, 'a>,
     /// Address of each live object; 0 before its allocation is done, and after its free.
     objects: Vec<AtomicUsize>,
@@ -61,13 +75,22 @@ pub(super) struct Stage<'a> {
 }
 
 /// How it ended.
-pub(super) struct End {
-    pub(super) nr_events: u64,
-    pub(super) peak_live_bytes: u64,
-    pub(super) frames_at_peak: u64,
+pub(crate) struct End {
+    pub(crate) nr_events: u64,
+    pub(crate) peak_live_bytes: u64,
+    pub(crate) frames_at_peak: u64,
     /// Objects that were still there at the end.
-    pub(super) nr_lost: u64,
-    pub(super) failure: Option<Failure>,
+    pub(crate) nr_lost: u64,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl End {
+    /// Whether all of `score` was played, as it was recorded.
+    pub(crate) fn is_whole(&self, score: &Score<'_, '_>) -> bool {
+        let summary = score.checked.summary();
+        let is_same_peak = self.peak_live_bytes == summary.peak_live_bytes;
+        self.nr_events == summary.nr_events && self.nr_lost == 0 && self.failure.is_none() && is_same_peak
+    }
 }
 
 /// Frames that are neither free nor waiting in a page magazine.
@@ -77,7 +100,12 @@ fn frames_in_use() -> u64 {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(score: &'a Score<'a, 'a>) -> Result<Self, Refusal> {
+    /// For one replay of `score`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Tables`].
+    pub(crate) fn new(score: &'a Score<'a, 'a>) -> Result<Self, Refusal> {
         let objects = try_vec(score.checked.objects().len(), || AtomicUsize::new(0))?;
         Ok(Self {
             score,
@@ -91,6 +119,17 @@ impl<'a> Stage<'a> {
             is_over: AtomicBool::new(false),
             failure: Once::new(),
         })
+    }
+
+    /// Makes it ready for another replay of the same. The last one has [ended](Self::end).
+    pub(crate) fn rewind(&mut self) {
+        for count in [&mut *self.turn, &mut self.live_bytes, &mut self.peak_live_bytes, &mut self.nr_events] {
+            *count.get_mut() = 0;
+        }
+        *self.frames_at_peak.get_mut() = 0;
+        self.frames_before = frames_in_use();
+        *self.is_over.get_mut() = false;
+        self.failure = Once::new();
     }
 
     fn fail(&self, failure: Failure) {
@@ -117,7 +156,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Plays event number `index`; false if the replay is over.
-    fn play(&self, index: u32) -> bool {
+    #[inline(always)]
+    fn play<O: Objects>(&self, index: u32, watcher: &mut impl Watcher) -> bool {
         if !self.wait_until(|| self.turn.load(Ordering::Acquire) == u64::from(index)) {
             return false;
         }
@@ -129,7 +169,7 @@ impl<'a> Stage<'a> {
         self.turn.store(u64::from(index) + 1, Ordering::Release);
         let place = &self.objects[event.id as usize];
         match event.action {
-            Action::Alloc => match object::alloc(object) {
+            Action::Alloc => match watcher.during(event.action, || object::alloc::<O>(object)) {
                 Ok(at) => {
                     object::write_stamps(event.id, object, at);
                     // Release: whoever frees it sees the stamps.
@@ -144,7 +184,7 @@ impl<'a> Stage<'a> {
                 if !self.wait_until(|| place.load(Ordering::Acquire) != 0) {
                     return false;
                 }
-                self.free(index, event.id);
+                self.free::<O>(index, event.id, watcher);
             }
         }
         if u64::from(index) == self.score.peak_event {
@@ -153,7 +193,7 @@ impl<'a> Stage<'a> {
         true
     }
 
-    fn free(&self, index: u32, id: u32) {
+    fn free<O: Objects>(&self, index: u32, id: u32, watcher: &mut impl Watcher) {
         let object = &self.score.checked.objects()[id as usize];
         let addr = self.objects[id as usize].swap(0, Ordering::Acquire);
         let Some(at) = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(addr)) else { return };
@@ -161,16 +201,16 @@ impl<'a> Stage<'a> {
             self.fail(Failure::Corrupt(corrupt));
         }
         // SAFETY: the recording frees each object once, so it is this player's to free.
-        if let Err(error) = unsafe { object::free(object, at) } {
+        if let Err(error) = watcher.during(Action::Free, || unsafe { object::free::<O>(object, at) }) {
             self.fail(Failure::Refused { event: index, error });
         }
     }
 
-    /// Frees what is still there, and says how it went. All players have ended.
-    pub(super) fn end(&self) -> End {
+    /// Frees what is still there, and says how it went. All players have ended, and got their objects from `O`.
+    pub(crate) fn end<O: Objects>(&self) -> End {
         let nr_lost = self.objects.iter().filter(|place| place.load(Ordering::Acquire) != 0).count() as u64;
         for id in 0..self.objects.len() {
-            self.free(u32::MAX, id as u32);
+            self.free::<O>(u32::MAX, id as u32, &mut Unwatched);
         }
         End {
             nr_events: self.nr_events.load(Ordering::Relaxed),
@@ -183,32 +223,26 @@ impl<'a> Stage<'a> {
 }
 
 /// Stops the replay if somebody typed Ctrl-C.
-pub(super) fn watch(stage: &Stage<'_>) {
+pub(crate) fn watch(stage: &Stage<'_>) {
     if input::is_cancelled() {
         stage.fail(Failure::Stopped);
     }
 }
 
-/// Plays the stream of `player` to its end.
-pub(super) fn play(stage: &Stage<'_>, player: usize) {
+/// Plays the stream of `player` to its end, with objects from `O`; the same for all players of a replay.
+pub(crate) fn play<O: Objects>(stage: &Stage<'_>, player: usize, watcher: &mut impl Watcher) {
     /// Events between two looks at the clock and the keyboard.
     const STRIDE: usize = 256;
     let stream = stage.score.plan.player(player);
-    let mut second = Deadline::after_ns(1_000_000_000);
-    let mut nr_seconds = 0;
     let mut nr_played = 0;
     for &index in stream {
-        if !stage.play(index) {
+        if !stage.play::<O>(index, watcher) {
             break;
         }
         nr_played += 1;
         if player == 0 && nr_played % STRIDE == 0 {
             watch(stage);
-            if second.has_passed() {
-                second = Deadline::after_ns(1_000_000_000);
-                nr_seconds += 1;
-                println!("replay: {nr_seconds} s, event {}", Count(index.into()));
-            }
+            watcher.look(index);
         }
     }
     stage.nr_events.fetch_add(nr_played as u64, Ordering::Relaxed);

@@ -18,7 +18,7 @@ const WINDOW: u64 = 64;
 
 /// Why a recording is not played.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It is damaged.
     Damaged(Damaged),
     /// It cannot be divided among the CPUs.
@@ -66,13 +66,18 @@ pub(super) fn try_vec<T>(len: usize, value: impl FnMut() -> T) -> Result<Vec<T>,
 }
 
 /// Memory for checking and dividing.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     objects: Vec<ObjectState>,
     indices: Vec<u32>,
 }
 
 impl Scratch {
-    pub(super) fn new(trace: &Trace<'_>) -> Result<Self, Refusal> {
+    /// For `trace`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Tables`].
+    pub(crate) fn new(trace: &Trace<'_>) -> Result<Self, Refusal> {
         let header = trace.header();
         Ok(Self {
             objects: try_vec(header.nr_objects as usize, || ObjectState::NEW)?,
@@ -82,18 +87,22 @@ impl Scratch {
 }
 
 /// A recording that can be played.
-pub(super) struct Score<'t, 's> {
-    pub(super) checked: Checked<'t, 's>,
+pub(crate) struct Score<'t, 's> {
+    pub(crate) checked: Checked<'t, 's>,
     pub(super) plan: Plan<'s>,
     /// The event at which most bytes are live.
     pub(super) peak_event: u64,
     /// Bytes that the objects will take at most.
-    pub(super) needed_bytes: u64,
+    pub(crate) needed_bytes: u64,
 }
 
 impl<'t, 's> Score<'t, 's> {
     /// Checks the recording, divides it among `nr_players`, and sees that there is memory for it.
-    pub(super) fn new(trace: Trace<'t>, nr_players: usize, scratch: &'s mut Scratch) -> Result<Self, Refusal> {
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub(crate) fn new(trace: Trace<'t>, nr_players: usize, scratch: &'s mut Scratch) -> Result<Self, Refusal> {
         let checked = trace.validate(&mut scratch.objects)?;
         let plan = plan::partition(&trace, nr_players, &mut scratch.indices)?;
         // An eighth more than the objects: slabs that are partly used, magazines, page tables.
@@ -106,6 +115,14 @@ impl<'t, 's> Score<'t, 's> {
             return Err(Refusal::TooLarge { needed: needed_bytes, available });
         }
         Ok(Self { checked, plan, peak_event: peak_event(&checked), needed_bytes })
+    }
+}
+
+impl Score<'_, '_> {
+    /// Bytes that the objects alone take at most, each as large as `rounded` makes it; runs of pages are not among them.
+    pub(crate) fn peak_object_bytes(&self, rounded: impl Fn(u32) -> u64) -> u64 {
+        let cost = |size_bytes, kind| if kind == Kind::Object { rounded(size_bytes) } else { 0 };
+        self.checked.peak_footprint(WINDOW, cost)
     }
 }
 

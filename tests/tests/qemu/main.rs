@@ -6,6 +6,7 @@
 
 mod accounting;
 mod bench;
+mod bench_machine;
 mod boot;
 mod clock;
 mod console;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         stress::tests(),
         memtest::tests(),
         bench::tests(),
+        bench_machine::tests(),
         oracle::tests(),
         fault::tests(),
         debug::tests(),

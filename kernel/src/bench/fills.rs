@@ -1,0 +1,147 @@
+//! Single frames, taken and given back while more and more of the machine's memory is in use: what that costs must not
+//! depend on the fill.
+//!
+//! More frames at a time than a page magazine holds, so that the bitmap is searched. Every repetition goes
+//! through all fills, so that drift hits all alike. Nobody else works.
+
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use mm::error::Result;
+use mm::frame::Frame;
+use mm::frame_table::Kind;
+use records::Throughput;
+
+use super::asked::Asked;
+use super::filling::{Filling, permille_now};
+use super::plan::Stop;
+use super::solo::{Solo, timed};
+use super::subject::{Subject, fail};
+use crate::input;
+use crate::machine::HEAP;
+
+/// Frames held at a time: more than a page magazine holds.
+const HELD: usize = 128;
+/// Frames taken and given back in a repetition, if nothing is said.
+const DEFAULT_PAIRS: u64 = 10_240;
+/// Batches that are timed frame by frame.
+const NR_SAMPLED: u64 = 32;
+/// Thousandths of all frames in use; the first means as few as there are.
+const FILLS: [u64; 4] = [0, 500, 990, 999];
+
+/// What one fill came to.
+#[derive(Debug, Default)]
+struct Fill {
+    /// Thousandths of all frames that are in use or in magazines.
+    used_per_mille: u64,
+    /// For each repetition, for a frame taken and given back.
+    milliticks: Vec<u64>,
+    nr_pairs: u64,
+    asked: Asked,
+    /// Frames that were refused, or did not keep what was written to them.
+    nr_bad: u64,
+}
+
+/// Takes `HELD` frames by `alloc`, writes to each, and gives them back by `free`, which must; returns how many were bad.
+#[inline(always)]
+fn batch(mut alloc: impl FnMut() -> Result<Frame>, mut free: impl FnMut(Frame) -> Result<()>) -> u64 {
+    let mut held = [Frame::new(0); HELD];
+    let mut nr_bad = 0;
+    let mut nr_held = 0;
+    while nr_held < HELD {
+        let Ok(frame) = alloc() else {
+            nr_bad += 1;
+            break;
+        };
+        // SAFETY: the frame is ours, and the direct map covers it.
+        unsafe { HEAP.frames().virt(frame).cast::<u64>().write_volatile(frame.addr()) };
+        held[nr_held] = frame;
+        nr_held += 1;
+    }
+    for &frame in &held[..nr_held] {
+        // SAFETY: as above.
+        let found = unsafe { HEAP.frames().virt(frame).cast::<u64>().read_volatile() };
+        nr_bad += u64::from(found != frame.addr());
+        nr_bad += u64::from(free(frame).is_err());
+    }
+    nr_bad
+}
+
+fn alloc() -> Result<Frame> {
+    HEAP.frames().alloc(Kind::Owned)
+}
+
+/// Frees what `batch` got from `alloc`, and does not use any more.
+fn free(frame: Frame) -> Result<()> {
+    // SAFETY: passed to `batch` only, which frees each frame once, and has read what it wants of it.
+    unsafe { HEAP.frames().free(frame, Kind::Owned) }
+}
+
+/// Batches until there were `nr_pairs`. Returns how many pairs that were, and how many frames were bad; or that it was
+/// stopped.
+fn pairs(nr_pairs: u64) -> core::result::Result<(u64, u64), Stop> {
+    let nr_batches = nr_pairs.div_ceil(HELD as u64);
+    let mut nr_bad = 0;
+    for _ in 0..nr_batches {
+        if input::is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        nr_bad += batch(alloc, free);
+    }
+    Ok((nr_batches * HELD as u64, nr_bad))
+}
+
+/// Measures every fill, in turns.
+///
+/// # Errors
+///
+/// [`Stop`].
+pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
+    let plan = solo.plan;
+    let mut filling = Filling::new()?;
+    let mut fills: [Fill; FILLS.len()] = Default::default();
+    for fill in &mut fills {
+        fill.milliticks.try_reserve_exact(plan.nr_reps).map_err(|_| Stop::OutOfMemory)?;
+    }
+    for rep in 0..plan.nr_reps {
+        solo.reporter.progress(rep, plan.nr_reps, format_args!("single frames"))?;
+        for (&permille, fill) in FILLS.iter().zip(&mut fills) {
+            filling.fill_to(permille);
+            // The frames that are free at this fill are touched, and the code is translated.
+            fill.nr_bad += pairs(2 * HELD as u64)?.1;
+            fill.used_per_mille = permille_now();
+            let before = Asked::of_frames();
+            let (played, ticks) = timed(|| pairs(plan.nr_ops.unwrap_or(DEFAULT_PAIRS)));
+            let (nr_pairs, nr_bad) = played?;
+            let asked = Asked::of_frames().since(before);
+            fill.asked = if rep == 0 { asked } else { fill.asked.plus(asked) };
+            fill.nr_pairs += nr_pairs;
+            fill.nr_bad += nr_bad;
+            fill.milliticks.push(ticks.saturating_mul(1000) / nr_pairs);
+        }
+        filling.clear();
+    }
+    let subject = |fill: &Fill| Subject {
+        scale: Some(("fill_per_mille", fill.used_per_mille)),
+        ..Subject::of("frame", "bitmap", 1, "pair", &["alloc", "free"])
+    };
+    let rows = fills.each_ref().map(|fill| Throughput {
+        nr_ops: fill.nr_pairs,
+        milliticks_per_op: fill.milliticks.as_slice().into(),
+        nr_bad: fill.nr_bad,
+        ..fill.asked.beside(subject(fill).row())
+    });
+    solo.reporter.rows(&rows);
+    for (&permille, fill) in FILLS.iter().zip(&fills) {
+        filling.fill_to(permille);
+        let nr_bad = solo.sample_alone(&subject(fill), NR_SAMPLED, |stopwatch| {
+            let stopwatch = RefCell::new(stopwatch);
+            batch(|| stopwatch.borrow_mut().time(0, alloc), |frame| stopwatch.borrow_mut().time(1, || free(frame)))
+        })?;
+        if nr_bad > 0 {
+            fail(solo.reporter, &subject(fill), NR_SAMPLED, nr_bad);
+        }
+        filling.clear();
+    }
+    Ok(())
+}

@@ -29,6 +29,8 @@ qemu := ""
 timeout := "120"
 
 words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " drive=" + quote(drive) + " image=" + quote(image) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
+# The command that boots the same machine again; settings that have their default are left out.
+again := "just" + (if cpus == "8" { "" } else { " cpus=" + cpus }) + (if mem == "1G" { "" } else { " mem=" + mem }) + (if cpu == "max" { "" } else { " cpu=" + cpu }) + (if boot == "direct" { "" } else { " boot=" + boot }) + (if accel == "auto" { "" } else { " accel=" + accel }) + (if append == "" { "" } else { " append=" + quote(append) }) + (if modules == "" { "" } else { " modules=" + modules }) + (if qemu == "" { "" } else { " qemu=" + quote(qemu) })
 runner := "cargo run --quiet --package tests --bin bandolier-run --"
 
 [private]
@@ -43,6 +45,7 @@ qemu-smp: build
 # Boot the image in a window: the kernel's own screen and keyboard (needs Limine and a display)
 [group('run')]
 qemu-gui: build
+    @tools/setup.sh gui
     @{{ runner }} gui {{ words }} cmd={{ quote(cmd) }}
 
 # Boot under gdb, stopped at the kernel's entry point; each CPU is a thread
@@ -61,10 +64,35 @@ figures: build
     @{{ runner }} figures {{ words }}
     @cargo test --quiet --package tests --test disassembly -- --nocapture hit_path
 
-# Measure mm on this host beside other allocators, in turns; ARGS such as --quick, --count or part of a workload's name
+# Measure mm on this host beside other allocators, in turns; ARGS such as --quick, --count, --json FILE or part of a workload's name
 [group('run')]
 bench-native *args:
-    @CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}" cargo run --quiet --release --package bench -- {{ args }}
+    @CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}" BANDOLIER_REVISION="$(tools/bench.sh revision)" cargo run --quiet --release --package bench -- {{ args }}
+
+# Record the kernel's benchmark to target/bench: about three minutes; ARGS as for the shell's `bench`, such as pair64 --cpus 1,2
+[group('run')]
+bench *args: build
+    @tools/bench.sh record {{ quote(again + " bench" + (if args == "" { "" } else { " " + args })) }} {{ words }} timeout={{ if timeout == "120" { "600" } else { timeout } }} cmd={{ quote("bench --json " + args + "; quit") }}
+
+# Make a page of plots and tables of FILES, by default of all in target/bench: target/bench/report.html
+[group('run')]
+report *files:
+    @tools/bench.sh report {{ files }}
+
+# Renew the README's two plots from the last report
+[group('run')]
+plots:
+    @tools/bench.sh plots
+
+# Compare recording B with A, beyond the noise of their repetitions: exit status 1 if worse, 2 if not comparable
+[group('run')]
+bench-compare A B *args:
+    @tools/bench.sh compare {{ quote(A) }} {{ quote(B) }} {{ args }}
+
+# Put a run together from photographs of `qr`'s codes, or from texts that were scanned; - is standard input
+[group('run')]
+qr-decode *FILES:
+    @cargo run --quiet --package qr --features host --bin qr-decode -- {{ FILES }}
 
 # Record what this host's Linux kernel allocates while a command runs: OUT -- COMMAND... (root; docs/recordings.md)
 [group('run')]
@@ -191,4 +219,4 @@ fmt:
 [group('code')]
 doc: setup
     cargo doc --no-deps --package mm --package smp --package arch --package kernel --lib
-    cargo doc --no-deps --package loader --package tests --package recorder --lib
+    cargo doc --no-deps --package loader --package tests --package plot --package report --package recorder --lib

@@ -7,6 +7,7 @@ use std::{env, fs, process};
 
 use crate::options::Options;
 use crate::peers::ALLOCATORS;
+use crate::record::Recorder;
 use crate::workload::WORKLOADS;
 
 /// Whole batches of every workload, after as many for warming up: 1000 and 64 divide them.
@@ -20,12 +21,13 @@ const TOO_SLOW: &[&str] = &["linked_list", "buddy"];
 ///
 /// # Errors
 ///
-/// What keeps this program from running itself.
+/// What keeps this program from running itself, or from writing the records.
 pub(crate) fn print(options: &Options) -> Result<(), String> {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("instructions are not counted: valgrind is not installed");
         return Ok(());
     }
+    let mut recorder = Recorder::begin(0);
     let counted = |name: &str| options.wants_workload(name);
     let columns: Vec<_> = WORKLOADS.iter().filter(|it| it.goal_instructions.is_some() && counted(it.name)).collect();
     let row = |name: &str, cells: Vec<String>| println!("| {name} | {} |", cells.join(" | "));
@@ -39,13 +41,17 @@ pub(crate) fn print(options: &Options) -> Result<(), String> {
         if is_wanted {
             let mut cells = Vec::new();
             for workload in &columns {
-                cells.push(count(workload.name, allocator.name)?.map_or("-".into(), |n| format!("{n:.1}")));
+                let count = count(workload.name, allocator.name)?;
+                if let Some(count) = count {
+                    recorder.instructions(workload.name, allocator.name, count, MANY - FEW);
+                }
+                cells.push(count.map_or("-".into(), |n| format!("{n:.1}")));
             }
             row(allocator.name, cells);
         }
     }
     row("goal of ours", columns.iter().map(|it| it.goal_instructions.map_or("-".into(), |n| n.to_string())).collect());
-    Ok(())
+    options.json.as_ref().map_or(Ok(()), |path| recorder.finish(path))
 }
 
 /// `None` if the allocator does not run under valgrind.

@@ -20,7 +20,7 @@ use workloads::Peer;
 pub(crate) const NR_CPUS: usize = 2;
 
 /// Bytes of the direct map. Pages that are never touched cost the host nothing.
-const MEMORY_BYTES: usize = 1 << 30;
+pub(crate) const MEMORY_BYTES: usize = 1 << 30;
 
 static HEAP: Heap<Host> = Heap::new();
 static BANKS: [Bank; NR_CPUS] = [const { Bank::empty() }; NR_CPUS];

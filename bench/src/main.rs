@@ -7,6 +7,7 @@ mod locked;
 mod measure;
 mod options;
 mod peers;
+mod record;
 mod report;
 mod round;
 mod shapes;
@@ -16,12 +17,12 @@ mod stepped;
 mod waste;
 mod workload;
 
-use std::fs;
 use std::process::ExitCode;
 
 use measure::measure;
 use options::{Options, USAGE};
 use peers::{ALLOCATORS, Allocator, Null};
+use record::Recorder;
 use round::{Crew, Round};
 use workload::WORKLOADS;
 
@@ -118,8 +119,9 @@ fn table(options: &Options) -> Result<(), String> {
         rows.iter().for_each(|row| println!("{}", report::line_of_all(row)));
     }
     if let Some(path) = &options.json {
-        let records = report::json(&rows, options.nr_reps, options.is_quick);
-        fs::write(path, records).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut recorder = Recorder::begin(options.nr_reps);
+        rows.iter().for_each(|row| recorder.times(row));
+        recorder.finish(path)?;
     }
     Ok(())
 }

@@ -8,7 +8,10 @@ use crate::stats::{median, paired_ratio, scale_pairs};
 use crate::workload::Workload;
 
 /// Length of a round: long against the reading of the clock, short against a time slice.
-pub(crate) const ROUND_NS: u64 = 1_500_000;
+const ROUND_NS: u64 = 1_500_000;
+
+/// Rounds that are not measured, the checked one among them.
+pub(crate) const NR_WARM_UPS: u64 = 4;
 
 /// A round that lost its CPU is played again so many times.
 const MAX_RERUNS: usize = 4;
@@ -25,6 +28,8 @@ pub(crate) struct Cell {
     pub(crate) ns: Vec<f64>,
     /// Rounds that lost their CPU on every attempt; the attempt that lost it least is in `ns`.
     pub(crate) nr_disturbed: usize,
+    /// Pairs of all threads in all that is in `ns`.
+    pub(crate) nr_pairs_measured: u64,
     nr_pairs: u64,
     nr_reps: usize,
 }
@@ -81,7 +86,7 @@ fn play(crew: &Crew, cell: &Cell, workload: &Workload, nr_threads: usize, is_che
 fn prepare(crew: &Crew, cell: &mut Cell, workload: &Workload, nr_threads: usize, nr_reps: usize) {
     play(crew, cell, workload, nr_threads, true);
     let mut taken = Duration::ZERO;
-    for _ in 0..3 {
+    for _ in 1..NR_WARM_UPS {
         let start = Instant::now();
         let sample = play(crew, cell, workload, nr_threads, false);
         taken = start.elapsed();
@@ -116,7 +121,8 @@ pub(crate) fn measure(
     allocators: &[Allocator],
     nr_reps: usize,
 ) -> Row {
-    let fresh = |&allocator| Cell { allocator, ns: Vec::new(), nr_disturbed: 0, nr_pairs: 1000, nr_reps };
+    let fresh =
+        |&allocator| Cell { allocator, ns: Vec::new(), nr_disturbed: 0, nr_pairs_measured: 0, nr_pairs: 1000, nr_reps };
     let mut cells: Vec<Cell> = allocators.iter().map(fresh).collect();
     for cell in &mut cells {
         prepare(crew, cell, workload, nr_threads, nr_reps);
@@ -131,6 +137,7 @@ pub(crate) fn measure(
             }
             let sample = undisturbed(crew, cell, workload, nr_threads);
             cell.nr_disturbed += usize::from(sample.nr_switches > 0);
+            cell.nr_pairs_measured += sample.nr_pairs;
             cell.ns.push(sample.cpu_ns as f64 / sample.nr_pairs as f64);
         }
     }

@@ -11,7 +11,7 @@ bandolier-bench [OPTIONS] [WORKLOAD..]: mm beside other allocators, on this host
   --threads N     only with N threads, 1 or 2
   --reps N        repetitions of every round (75; 9 with --quick)
   --all           also print every allocator's time
-  --json FILE     also write one record a line to FILE
+  --json FILE     also write records for `just report` to FILE, whose folder is made; - prints them behind the table
   --count         instructions of a pair, by valgrind, in place of times
   --frag          memory held over memory asked for, in place of times
   --recording F   with --frag: also play this recording of a kernel's allocator traffic

@@ -1,10 +1,6 @@
-//! The table for people, and records for programs.
+//! The table for people.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::measure::{ROUND_NS, Row};
+use crate::measure::Row;
 
 /// The head of the table.
 pub(crate) const HEAD: &str = "\
@@ -53,65 +49,4 @@ pub(crate) fn line_of_all(row: &Row) -> String {
         format!("{} {:.2}{disturbed}{fewer}", cell.allocator.name, cell.median_ns())
     });
     format!("  {} {}T: {}", row.workload.name, row.nr_threads, times.collect::<Vec<_>>().join(", "))
-}
-
-/// One record a line: what the host is, then each allocator of each row.
-pub(crate) fn json(rows: &[Row], nr_reps: usize, is_quick: bool) -> String {
-    let mut out = String::new();
-    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let nr_cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let _ = writeln!(
-        out,
-        r#"{{"record":"meta","version":{},"unix_s":{unix_s},"cpu":{},"nr_cpus":{nr_cpus},"kernel":{},"unit":"ns of a thread's CPU time for an alloc and a free","round_ns":{ROUND_NS},"nr_reps":{nr_reps},"quick":{is_quick}}}"#,
-        quoted(env!("CARGO_PKG_VERSION")),
-        quoted(&cpu_model()),
-        quoted(fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim()),
-    );
-    for row in rows {
-        let (workload, nr_threads) = (quoted(row.workload.name), row.nr_threads);
-        for cell in &row.cells {
-            let (name, ns) = (quoted(cell.allocator.name), cell.median_ns());
-            let low = cell.ns.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = cell.ns.iter().copied().fold(0.0, f64::max);
-            let (nr_reps, nr_disturbed) = (cell.ns.len(), cell.nr_disturbed);
-            let _ = writeln!(
-                out,
-                r#"{{"record":"cell","workload":{workload},"threads":{nr_threads},"allocator":{name},"ns":{ns:.3},"min_ns":{low:.3},"max_ns":{high:.3},"nr_reps":{nr_reps},"nr_disturbed":{nr_disturbed}}}"#
-            );
-        }
-        if let (Some(best), Some(ratio)) = (row.best_peer(), row.ratio()) {
-            let (best, goal) = (quoted(best.allocator.name), row.goal());
-            let _ = writeln!(
-                out,
-                r#"{{"record":"row","workload":{workload},"threads":{nr_threads},"best_peer":{best},"ratio":{ratio:.3},"goal":{goal:.2}}}"#
-            );
-        }
-    }
-    out
-}
-
-fn cpu_model() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or("unknown", |(_, model)| model.trim()).to_owned()
-}
-
-/// `text` as JSON has it.
-fn quoted(text: &str) -> String {
-    let escaped = text.chars().map(|c| match c {
-        '"' | '\\' => format!("\\{c}"),
-        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    });
-    format!("\"{}\"", escaped.collect::<String>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_text_has_no_bare_quote_or_control_character() {
-        assert_eq!(quoted("a \"b\"\\\n"), r#""a \"b\"\\\u000a""#);
-    }
 }

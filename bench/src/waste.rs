@@ -18,6 +18,7 @@ use workloads::Peer;
 
 use crate::options::Options;
 use crate::peers::{ALLOCATORS, Null};
+use crate::record::Recorder;
 use recording::Recording;
 use resident::Resident;
 
@@ -94,6 +95,7 @@ pub(crate) fn print(options: &Options) -> Result<bool, String> {
     row("held over live", columns.iter().map(|column| column.head.to_owned()).collect());
     println!("|---|{}", "---|".repeat(columns.len()));
     let mut is_met = true;
+    let mut recorder = Recorder::begin(0);
     for (i, allocator) in ALLOCATORS.iter().enumerate() {
         // One `mm` is enough, the bare harness holds nothing, and two do not finish unless they are asked for by name.
         let is_left_out = ["mm-result", "mimalloc-c", Null::NAME].contains(&allocator.name)
@@ -101,7 +103,7 @@ pub(crate) fn print(options: &Options) -> Result<bool, String> {
         if i > 0 && (is_left_out || !options.wants_peer(allocator.name)) {
             continue;
         }
-        let figures = probe_in_child(allocator.name, options.recording.as_deref())?;
+        let figures = probe_in_child(allocator.name, options.recording.as_deref(), &mut recorder)?;
         if figures.len() != columns.len() {
             return Err(format!("{} printed {} figures of {}", allocator.name, figures.len(), columns.len()));
         }
@@ -115,13 +117,14 @@ pub(crate) fn print(options: &Options) -> Result<bool, String> {
             is_met = verdicts.iter().all(|met| *met != Some(false));
         }
     }
+    options.json.as_ref().map_or(Ok(()), |path| recorder.finish(path))?;
     Ok(is_met)
 }
 
 /// Searches through all free blocks on every free: minutes.
 const TOO_SLOW: &[&str] = &["linked_list", "buddy"];
 
-fn probe_in_child(allocator: &str, recording: Option<&Path>) -> Result<Vec<f64>, String> {
+fn probe_in_child(allocator: &str, recording: Option<&Path>, recorder: &mut Recorder) -> Result<Vec<f64>, String> {
     let this = env::current_exe().map_err(|error| format!("this program does not find itself: {error}"))?;
     let mut figures = Vec::new();
     for workload in ["sawtooth", "spike"].into_iter().chain(recording.map(|_| "recording")) {
@@ -135,23 +138,45 @@ fn probe_in_child(allocator: &str, recording: Option<&Path>) -> Result<Vec<f64>,
             return Err(format!("{workload} with {allocator}: {}", String::from_utf8_lossy(&output.stderr)));
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        for word in text.split_whitespace() {
-            figures.push(word.parse().map_err(|_| format!("{workload} with {allocator} printed {word}"))?);
+        let (first, looks) = text.split_once('\n').unwrap_or((&text, ""));
+        let unexpected = |word: &str| format!("{workload} with {allocator} printed {word}");
+        for word in first.split_whitespace() {
+            figures.push(word.parse().map_err(|_| unexpected(word))?);
+        }
+        for line in looks.lines() {
+            let (live, held) = line.split_once(' ').ok_or_else(|| unexpected(line))?;
+            let bytes = |word: &str| word.parse().map_err(|_| unexpected(word));
+            recorder.waste(workload, allocator, bytes(live)?, bytes(held)?);
         }
     }
     Ok(figures)
 }
 
-/// The child's part: one workload with allocator `P`, and a line of figures.
+/// What was in use and what was held, whenever somebody looked.
+#[derive(Debug, Default)]
+struct Looks(Vec<(u64, u64)>);
+
+impl Looks {
+    /// Notes both, and returns what is held.
+    fn note<P: Peer>(&mut self, live: u64, resident: &Resident<P>) -> Result<u64, String> {
+        let held = resident.bytes()?;
+        self.0.push((live, held));
+        Ok(held)
+    }
+}
+
+/// The child's part: one workload with allocator `P`, a line of figures, and a line for each look.
 pub(crate) fn probe<P: Peer>(workload: &str, recording: Option<&Path>) -> Result<(), String> {
     resident::no_huge_pages();
+    let mut looks = Looks(Vec::with_capacity(64));
     let figures = match (workload, recording) {
-        ("sawtooth", _) => sawtooth::run::<P>()?.to_vec(),
-        ("spike", _) => spike::run::<P>()?.to_vec(),
-        ("recording", Some(path)) => read(path)?.replay::<P>()?.to_vec(),
+        ("sawtooth", _) => sawtooth::run::<P>(&mut looks)?.to_vec(),
+        ("spike", _) => spike::run::<P>(&mut looks)?.to_vec(),
+        ("recording", Some(path)) => read(path)?.replay::<P>(&mut looks)?.to_vec(),
         _ => return Err(format!("no workload {workload}, or no recording")),
     };
     println!("{}", figures.iter().map(|figure| format!("{figure:.6}")).collect::<Vec<_>>().join(" "));
+    looks.0.iter().for_each(|(live, held)| println!("{live} {held}"));
     Ok(())
 }
 

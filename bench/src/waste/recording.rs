@@ -6,7 +6,7 @@
 
 use workloads::Peer;
 
-use super::{Live, Resident, waste};
+use super::{Live, Looks, Resident, waste};
 use crate::host::NR_CPUS;
 
 const HEADER_BYTES: usize = 32;
@@ -96,7 +96,7 @@ impl Recording {
 
     /// Plays it. This thread is every CPU in its turn. Returns the part of what is held that nobody asked for: at the peak,
     /// and after the last allocation, when the allocator gave back what it could.
-    pub(super) fn replay<P: Peer>(&self) -> Result<[f64; 2], String> {
+    pub(super) fn replay<P: Peer>(&self, looks: &mut Looks) -> Result<[f64; 2], String> {
         let (last, peak) = self.moments();
         let mut objects: Vec<Option<Live>> = vec![None; self.nr_objects];
         let mut nr_live_bytes = 0;
@@ -116,11 +116,11 @@ impl Recording {
                 }
             }
             if i == peak {
-                at_peak = waste(nr_live_bytes, resident.bytes()?);
+                at_peak = waste(nr_live_bytes, looks.note(nr_live_bytes, &resident)?);
             }
             if i == last {
                 P::trim();
-                dropped = waste(nr_live_bytes, resident.bytes()?);
+                dropped = waste(nr_live_bytes, looks.note(nr_live_bytes, &resident)?);
             }
         }
         crate::host::enter_cpu(0);

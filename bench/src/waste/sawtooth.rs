@@ -5,7 +5,7 @@
 use workloads::Peer;
 use workloads::sizes::Random;
 
-use super::{Live, Resident};
+use super::{Live, Looks, Resident};
 
 const NR_TEETH: u32 = 8;
 const TIP_BYTES: u64 = 16 << 20;
@@ -27,7 +27,7 @@ pub(super) fn take_any(live: &mut Vec<Live>, random: &mut Random) -> Option<Live
 
 /// What is held over what is live: at the first tip (metadata and rounding); the most that is ever held over what is live
 /// at a tip; at the end over what is left; the same after the allocator gave back what it could.
-pub(super) fn run<P: Peer>() -> Result<[f64; 4], String> {
+pub(super) fn run<P: Peer>(looks: &mut Looks) -> Result<[f64; 4], String> {
     let mut random = Random::new(0, 0);
     // Room for all there can be, resident before the start.
     let mut live = vec![Live { object: std::ptr::null_mut(), size: 1, align: 1 }; (TIP_BYTES / 16) as usize];
@@ -41,7 +41,7 @@ pub(super) fn run<P: Peer>() -> Result<[f64; 4], String> {
             live.push(Live::alloc::<P>(size(tooth, &mut random), 8)?);
             nr_live_bytes += u64::from(live[live.len() - 1].size);
         }
-        let held = resident.bytes()?;
+        let held = looks.note(nr_live_bytes, &resident)?;
         first.get_or_insert(held);
         peak = peak.max(held);
         for _ in 0..live.len() * 9 / 10 {
@@ -49,12 +49,12 @@ pub(super) fn run<P: Peer>() -> Result<[f64; 4], String> {
             nr_live_bytes -= u64::from(one.size);
             one.free::<P>();
         }
-        peak = peak.max(resident.bytes()?);
+        peak = peak.max(looks.note(nr_live_bytes, &resident)?);
     }
     let over = |held: u64, live: u64| held as f64 / live as f64;
-    let end = over(resident.bytes()?, nr_live_bytes);
+    let end = over(looks.note(nr_live_bytes, &resident)?, nr_live_bytes);
     P::trim();
-    let reaped = over(resident.bytes()?, nr_live_bytes);
+    let reaped = over(looks.note(nr_live_bytes, &resident)?, nr_live_bytes);
     live.into_iter().for_each(Live::free::<P>);
     P::trim();
     let (first, peak) = (over(first.unwrap_or(0), TIP_BYTES), over(peak, TIP_BYTES));

@@ -7,7 +7,7 @@ use workloads::Peer;
 use workloads::sizes::Random;
 
 use super::sawtooth::take_any;
-use super::{Live, Resident, waste};
+use super::{Live, Looks, Resident, waste};
 
 /// What a process of a kernel takes: bytes and how many. The sizes are of the order of those in a Linux `/proc/slabinfo`.
 const PROCESS: &[(usize, usize)] = &[
@@ -44,7 +44,7 @@ fn bytes(processes: &[Vec<Live>]) -> u64 {
 
 /// The part of what is held that nobody asked for: at the peak, and back at the level of before, after the allocator gave
 /// back what it could.
-pub(super) fn run<P: Peer>() -> Result<[f64; 2], String> {
+pub(super) fn run<P: Peer>(looks: &mut Looks) -> Result<[f64; 2], String> {
     let mut random = Random::new(0, 1);
     let resident = Resident::<P>::new()?;
     let mut before = (0..NR_BEFORE).map(|_| start::<P>()).collect::<Result<Vec<_>, _>>()?;
@@ -60,13 +60,14 @@ pub(super) fn run<P: Peer>() -> Result<[f64; 2], String> {
             one.push(Live::alloc::<P>(size, align)?);
         }
     }
-    let at_peak = waste(bytes(&before) + bytes(&spike), resident.bytes()?);
+    let live = bytes(&before) + bytes(&spike);
+    let at_peak = waste(live, looks.note(live, &resident)?);
     while !spike.is_empty() {
         let place = ((random.draw() >> 32) * spike.len() as u64) >> 32;
         spike.swap_remove(place as usize).into_iter().for_each(Live::free::<P>);
     }
     P::trim();
-    let dropped = waste(bytes(&before), resident.bytes()?);
+    let dropped = waste(bytes(&before), looks.note(bytes(&before), &resident)?);
     before.into_iter().flatten().for_each(Live::free::<P>);
     P::trim();
     Ok([at_peak, dropped])

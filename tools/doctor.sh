@@ -46,7 +46,7 @@ check required target "$(target_state)" "core and alloc of the kernel" "just set
 check required cc "$(first_line cc --version)" "links the host's programs" "package gcc"
 check required qemu "$(first_line "$qemu" --version | sed 's/ emulator version//; s/ (.*//')" "runs the kernel" "just setup"
 check required xorriso "$(first_line xorriso --version)" "makes boot images" "just setup"
-check optional limine "$([ -f "$limine/limine-bios.sys" ] && echo "$limine")" "boot=iso, boot=uefi, just iso" "just limine, or set LIMINE_DIR"
+check optional limine "$([ -f "$limine/limine-bios.sys" ] && echo "$limine")" "boot=iso, boot=uefi, just iso, just image" "just limine, or set LIMINE_DIR"
 check optional ovmf "$(ovmf_file)" "boot=uefi" "package ovmf, or set OVMF"
 check optional lsblk "$(first_line lsblk --version)" "just usb" "package util-linux"
 check optional kvm "$(kvm_state)" "runs at full speed" "emulation is used instead"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the recipes need and this machine lacks; says what and why. Does nothing, quickly, when all is there.
-# Usage: setup.sh [direct|iso|uefi]: the way to boot; uefi needs OVMF as well.
+# Usage: setup.sh [direct|iso|uefi|gui]: the way to boot; uefi needs OVMF as well, gui a QEMU that opens windows.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -60,6 +60,18 @@ setup_qemu() {
         release=$codename-backports
     fi
     apt_install "QEMU runs the kernel; 9 or newer emulates x2APIC" qemu-system-x86
+    release=
+}
+
+# The windows come from where QEMU came from: they must be of one version.
+setup_gui() {
+    apt_update
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    case "$codename $(qemu_version)" in
+    'bookworm 7.2') ;;
+    bookworm\ *) release=$codename-backports ;;
+    esac
+    apt_install "windows for QEMU (just qemu-gui)" qemu-system-gui
     release=
 }
 
@@ -157,6 +169,11 @@ have cc || apt_install "gcc links the programs of the host: the tests and the ru
 [ -n "$(qemu_version)" ] || setup_qemu
 have xorriso || apt_install "xorriso makes the boot image (just iso)" xorriso
 target_installed || sources_installed || setup_target
+# Without a desktop there is nothing to open a window on, and the recipe says so.
+if [ "${1:-direct}" = gui ] && [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] &&
+    ! "$qemu" -display help 2>/dev/null | grep -qxE 'gtk|sdl'; then
+    setup_gui
+fi
 if [ "${1:-direct}" = uefi ] && [ -z "$(ovmf_file)" ]; then
     apt_install "OVMF is the firmware for boot=uefi" ovmf
 fi

@@ -151,7 +151,6 @@ pub fn read_cost() -> u64 {
 
 /// What the first record of a benchmark says of cores and clock, in the fields of the same names there.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "for the first record of a benchmark")]
 pub struct Facts {
     /// Cores among the CPUs that are online.
     pub nr_cores: Option<u64>,
@@ -186,7 +185,6 @@ pub fn cores() -> Option<arch::cpu::Cores> {
 /// Measures and compares, on all CPUs: takes 20 ms, and for each pair of CPUs up to 20 more. `None` without a clock.
 ///
 /// Context: the shell, interrupts on, no other work on the CPUs.
-#[expect(dead_code, reason = "for the first record of a benchmark")]
 pub fn facts() -> Option<Facts> {
     let frequency = time::frequency()?;
     let check = references::independent().find(|check| check.source != frequency.source);

@@ -26,10 +26,12 @@ impl RelaxStrategy for Serve {
     }
 }
 
-static CONSOLE: SpinMutex<Console, Serve> = SpinMutex::new(Console { screen: None });
+static CONSOLE: SpinMutex<Console, Serve> = SpinMutex::new(Console { screen: None, nr_stuck: 0 });
 
 /// Set for good when the machine has crashed: only the reporting CPU speaks then, and it does not wait.
 static IS_FORCED: AtomicBool = AtomicBool::new(false);
+/// Whether a crash report leaves the screen out for a while.
+static IS_SCREEN_SPARED: AtomicBool = AtomicBool::new(false);
 /// Whether there is a serial port, as far as one can know.
 static HAS_SERIAL: AtomicBool = AtomicBool::new(true);
 /// Whether the screen lags behind.
@@ -37,24 +39,31 @@ static IS_STALE: AtomicBool = AtomicBool::new(false);
 /// Half screens that somebody at the keyboard wants to look back.
 static WANTED_BACK: AtomicIsize = AtomicIsize::new(0);
 
-/// What the lock guards. The serial port needs no state.
+/// Writings in a row that a serial port may fail to take, some 20 ms each, before it is left alone.
+const MAX_STUCK: u32 = 8;
+
+/// What the lock guards.
 struct Console {
     screen: Option<Screen>,
+    nr_stuck: u32,
 }
 
 impl Console {
     fn send(&mut self, bytes: &[u8]) {
-        if HAS_SERIAL.load(Ordering::Relaxed) && Serial::com1().send(bytes).is_err() {
-            self.miss_serial();
+        if HAS_SERIAL.load(Ordering::Relaxed) {
+            let is_taken = Serial::com1().send(bytes).is_ok();
+            self.note_serial(is_taken);
         }
         if let Some(screen) = &mut self.screen {
             screen.write(bytes);
         }
     }
 
-    /// The port takes nothing. It may have been too slow only once; but where there is a screen, nobody shall wait.
-    fn miss_serial(&self) {
-        if self.screen.is_some() {
+    /// Whether the port took what it was given. One that takes nothing again and again is left alone where there is a
+    /// screen, so that nobody waits for it.
+    fn note_serial(&mut self, is_taken: bool) {
+        self.nr_stuck = if is_taken { 0 } else { self.nr_stuck.saturating_add(1) };
+        if self.nr_stuck >= MAX_STUCK && self.screen.is_some() {
             HAS_SERIAL.store(false, Ordering::Relaxed);
         }
     }
@@ -80,8 +89,9 @@ impl Console {
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if HAS_SERIAL.load(Ordering::Relaxed) && Serial::com1().write_str(text).is_err() {
-            self.miss_serial();
+        if HAS_SERIAL.load(Ordering::Relaxed) {
+            let is_taken = Serial::com1().write_str(text).is_ok();
+            self.note_serial(is_taken);
         }
         if let Some(screen) = &mut self.screen {
             screen.write(text.as_bytes());
@@ -95,10 +105,13 @@ struct Forced;
 
 impl Write for Forced {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        screen::write_by_force(text.as_bytes());
         if HAS_SERIAL.load(Ordering::Relaxed) {
             // A port that takes nothing drops text; there is nobody to tell.
             let _ = Serial::com1().write_str(text);
+        }
+        // Second: should this be what crashes, the port has the text.
+        if !IS_SCREEN_SPARED.load(Ordering::Relaxed) {
+            screen::write_by_force(text.as_bytes());
         }
         Ok(())
     }
@@ -189,6 +202,12 @@ pub fn force() {
     if !IS_FORCED.swap(true, Ordering::AcqRel) {
         screen::forget_by_force();
     }
+}
+
+/// Has what a crash report prints from here on go to the serial line alone, or to both again. What scrolls off the screen
+/// of a machine that has stopped is lost, and the beginning of a report is worth more than its details.
+pub fn spare_screen(is_spared: bool) {
+    IS_SCREEN_SPARED.store(is_spared, Ordering::Relaxed);
 }
 
 /// Prints; see the macros.

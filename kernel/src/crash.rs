@@ -24,6 +24,8 @@ use crate::{bootinfo, debug, image, machine, stress, time};
 const CRASHED: u8 = 0x12;
 /// Turns of the wait for other CPUs to stop or answer: a second or so.
 const MAX_TURNS: u32 = 2_000_000;
+/// Other CPUs that are shown on the screen; the serial line has them all.
+const MAX_ON_SCREEN: usize = 8;
 /// No CPU.
 const NONE: usize = usize::MAX;
 
@@ -124,8 +126,15 @@ fn report(what: &dyn Display, frame: Option<&TrapFrame>, trace: impl Iterator<It
     }
     println!("backtrace:");
     print_trace(trace);
+    let mut nr_others = 0;
     for other in per_cpu::all().filter(|other| other.cpu != me.cpu) {
+        console::spare_screen(nr_others >= MAX_ON_SCREEN);
         report_other(other);
+        nr_others += 1;
+    }
+    console::spare_screen(false);
+    if nr_others > MAX_ON_SCREEN {
+        println!("{} CPUs more than fit on a screen", nr_others - MAX_ON_SCREEN);
     }
     if let Some(plan) = stress::running() {
         println!("again with: {plan}");

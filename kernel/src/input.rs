@@ -82,6 +82,12 @@ pub fn init_keyboard() {
     SOURCES.lock().keyboard = Some((keyboard, Keyboard::new(set, layout)));
 }
 
+/// The keyboard's controller, if there is one.
+pub fn keyboard() -> Option<Keyboard8042> {
+    let _guard = InterruptGuard::new();
+    SOURCES.lock().keyboard.as_ref().map(|(controller, _)| *controller)
+}
+
 /// Has the sources whose interrupts are routed interrupt for each byte from here on.
 pub fn enable_interrupts(is_serial_routed: bool, is_keyboard_routed: bool) {
     let _guard = InterruptGuard::new();

@@ -27,6 +27,7 @@ mod image;
 mod input;
 mod machine;
 mod memtest;
+mod options;
 mod others;
 mod per_cpu;
 mod replay;

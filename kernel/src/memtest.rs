@@ -23,6 +23,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use kernel::args::{ArgError, Args};
 use kernel::chaos::Chaos;
 use kernel::figures::{Bytes, Count, Percent};
+use kernel::fixed::Fixed;
 use kernel::json;
 use kernel::memtest::{Order, Step, Test};
 use kernel::report::Format;
@@ -179,7 +180,7 @@ impl Run {
         let chunks = held.chunks();
         let next = AtomicUsize::new(0);
         // Arguments cannot cross to other CPUs, and only the first one prints.
-        let name = shell::Text::<48>::of(what);
+        let name = Fixed::<48>::of(what);
         workers::run(
             self.nr_cpus,
             &|number| {

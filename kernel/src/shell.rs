@@ -23,17 +23,14 @@ pub use mem::{adds_up as mem_adds_up, uses as mem_uses};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use arch::qemu;
+use arch::{irq, qemu};
 use kernel::args::{ArgError, Args};
-use kernel::chaos::Chaos;
-use kernel::clock_choice::Wanted;
-use kernel::keyboard::LayoutName;
 use kernel::line::{Editor, Event};
 use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bench, bootinfo, chaos, console, debug, input, memtest, replay, stress};
+use crate::{bench, bootinfo, console, debug, input, memtest, options, replay, stress};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +96,9 @@ fn commands() -> impl Iterator<Item = &'static Command> + Clone {
 
 /// Runs the script of the kernel command line, then reads commands for ever.
 pub fn run() -> ! {
-    report_unknown_options();
+    if !options::announce() {
+        *WORST.lock() = Status::Usage;
+    }
     println!("Bandolier {}. Type `help` for the commands.", env!("CARGO_PKG_VERSION"));
     let mut status = Status::Ok;
     if let Some(script) = bootinfo::get().cmdline().run() {
@@ -115,84 +114,29 @@ pub fn run() -> ! {
     interact(status)
 }
 
-/// Words of the command line that mean something.
-const OPTIONS: [&str; 6] = ["chaos", "debug", "host-cpus", "keyboard", "screen", "tsc"];
-
-fn report_unknown_options() {
-    for option in bootinfo::get().cmdline().unknown(&OPTIONS) {
-        println!("bandolier: the option `{option}` on the command line means nothing here");
-        *WORST.lock() = Status::Usage;
-    }
-    for wrong in debug::wrong_options() {
-        println!("bandolier: debug: {wrong}");
-        *WORST.lock() = Status::Usage;
-    }
-    if let Some(layout) = bootinfo::get().cmdline().get("keyboard")
-        && LayoutName::find(layout).is_none()
-    {
-        print!("bandolier: keyboard={layout} is not known; there is:");
-        LayoutName::names().for_each(|name| print!(" {name}"));
-        println!();
-        *WORST.lock() = Status::Usage;
-    }
-    if let Some(other) = bootinfo::get().cmdline().get("screen").filter(|&value| value != "off") {
-        println!("bandolier: screen={other} is not known; there is: off");
-        *WORST.lock() = Status::Usage;
-    }
-    debug::announce();
-    if let Some(word) = crate::clock::wrong_option() {
-        println!("bandolier: tsc={word} is not known; there is: {}", Wanted::KNOWN);
-        *WORST.lock() = Status::Usage;
-    }
-    for word in chaos::wrong() {
-        println!("bandolier: chaos={word} is not known; there is: {}", Chaos::KNOWN);
-        *WORST.lock() = Status::Usage;
-    }
-    for chaos in chaos::asked() {
-        match chaos {
-            Chaos::DropIpi => {
-                println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
-                crate::machine::SHOOTDOWNS.settings().set_drop_ipis(true);
-            }
-            Chaos::TscTold { hz } => println!("bandolier: chaos: CPUID seemed to tell {} kHz of the TSC", hz / 1000),
-            Chaos::SkewTsc { cpu, ticks } => println!("bandolier: chaos: cpu {cpu}'s clock seems {ticks} ticks ahead"),
-            Chaos::BadFrame { number } => println!("bandolier: chaos: frame {number:#x} reads back wrong in memtest"),
-        }
-    }
-}
-
 /// What stands before the cursor: it shows a status that is not 0.
 fn prompt(status: Status) -> Prompt {
-    match status {
-        Status::Ok => Prompt::of(format_args!("bandolier> ")),
-        _ => Prompt::of(format_args!("bandolier [{}]> ", status as u8)),
-    }
+    let mut prompt = Prompt { bytes: [0; 32], len: 0 };
+    let written = match status {
+        Status::Ok => write!(prompt, "bandolier> "),
+        _ => write!(prompt, "bandolier [{}]> ", status as u8),
+    };
+    assert!(written.is_ok(), "the prompt fits its {} bytes", prompt.bytes.len());
+    prompt
 }
 
-type Prompt = Text<32>;
-
-/// A short text, made of what fits.
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
+struct Prompt {
+    bytes: [u8; 32],
     len: usize,
 }
 
-impl<const N: usize> Text<N> {
-    /// `what`, as far as there is room for whole pieces of it.
-    pub fn of(what: fmt::Arguments<'_>) -> Self {
-        let mut text = Self { bytes: [0; N], len: 0 };
-        // What does not fit is left out.
-        let _ = text.write_fmt(what);
-        text
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
+impl Prompt {
+    fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("> ")
     }
 }
 
-impl<const N: usize> Write for Text<N> {
+impl Write for Prompt {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
         place.copy_from_slice(text.as_bytes());
@@ -201,7 +145,7 @@ impl<const N: usize> Write for Text<N> {
     }
 }
 
-impl<const N: usize> fmt::Display for Text<N> {
+impl fmt::Display for Prompt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -289,7 +233,10 @@ fn quit() -> ! {
     let worst = *WORST.lock();
     console::refresh();
     // What a debug check has found fails the run, whatever the commands came to.
-    qemu::exit(if worst == Status::Ok && debug::nr_findings() == 0 { QUIT_OK } else { QUIT_FAILED })
+    qemu::try_exit(if worst == Status::Ok && debug::nr_findings() == 0 { QUIT_OK } else { QUIT_FAILED });
+    println!("bandolier: this is no QEMU that can be ended; the machine may be turned off");
+    console::refresh();
+    irq::halt_forever()
 }
 
 /// Prints to the console through [`fmt::Write`].

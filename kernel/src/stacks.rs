@@ -6,8 +6,9 @@ use crate::space::{self, Attributes};
 
 /// Pages of a CPU's main stack: a stress worker below the shell takes a third of it.
 const MAIN_PAGES: usize = 16;
-/// Pages of a stack that the CPU switches to for a double fault, an NMI or a machine check: a whole crash report.
-const TRAP_PAGES: usize = 3;
+/// Pages of a stack that the CPU switches to for a double fault, an NMI or a machine check: a whole crash report, drawn
+/// on the screen.
+const TRAP_PAGES: usize = 4;
 
 /// A stack's bounds. It exists for good.
 #[derive(Clone, Copy, Debug)]

@@ -46,11 +46,13 @@ pub struct Start {
     pub timeout_s: u32,
     /// The default entry, counted from 0.
     pub entry: usize,
+    /// The menu is on the serial line, and not on the screen: Limine has it in one place.
+    pub is_serial: bool,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { timeout_s: 5, entry: 0 }
+        Self { timeout_s: 5, entry: 0, is_serial: false }
     }
 }
 
@@ -73,6 +75,7 @@ fn configuration(settings: &Settings, start: Start, modules: &[String]) -> Resul
             Some(("timeout", _)) => {
                 format!("timeout: {}\ndefault_entry: {}\n", start.timeout_s, start.entry + 1)
             }
+            Some(("serial" | "serial_baudrate", _)) if !start.is_serial => String::new(),
             _ => format!("{line}\n"),
         };
     }
@@ -97,9 +100,10 @@ mod tests {
 
     #[test]
     fn every_entry_is_the_templates_with_a_script_of_its_own() {
-        let text = configuration(&with("debug=guard:100"), Start { timeout_s: 7, entry: 2 }, &["a.kmt".into()]).unwrap();
+        let start = Start { timeout_s: 7, entry: 2, is_serial: false };
+        let text = configuration(&with("debug=guard:100"), start, &["a.kmt".into()]).unwrap();
         let count = |wanted: &str| text.lines().filter(|line| line.trim() == wanted).count();
-        assert_eq!((count("timeout: 7"), count("default_entry: 3"), count("serial: yes")), (1, 1, 1), "{text}");
+        assert_eq!((count("timeout: 7"), count("default_entry: 3"), count("serial: yes")), (1, 1, 0), "{text}");
         assert_eq!(count("protocol: limine"), ENTRIES.len(), "{text}");
         assert_eq!(count("module_path: boot():/boot/a.kmt"), ENTRIES.len(), "{text}");
         assert_eq!(count("cmdline: debug=guard:100"), 1, "{text}");
@@ -111,6 +115,15 @@ mod tests {
     fn a_shell_without_options_has_no_command_line() {
         let text = configuration(&with(""), Start::default(), &[]).unwrap();
         assert_eq!(text.matches("cmdline:").count(), ENTRIES.len() - 1, "{text}");
+    }
+
+    #[test]
+    fn the_menu_is_on_the_screen_unless_the_serial_line_is_wanted() {
+        let has_serial = |is_serial| {
+            let text = configuration(&with(""), Start { is_serial, ..Start::default() }, &[]).unwrap();
+            text.lines().any(|line| line == "serial: yes")
+        };
+        assert!(has_serial(true) && !has_serial(false));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! colours. A cell that nothing fits reads as U+FFFD, so that it can be equal to no text. Which size it is is tried out.
 //! Nothing of the kernel's code is used: where it draws a glyph wrong, the text differs.
 
-use crate::error::{self, Error};
+use crate::error::Error;
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// What a cell reads as that is no character of the font.
@@ -49,10 +49,14 @@ impl Image {
         (self.width, self.height)
     }
 
-    /// Keeps it, for somebody to look at.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let head = format!("P6\n{} {}\n255\n", self.width, self.height);
-        error::write(path, &[head.as_bytes(), self.pixels.as_flattened()].concat())
+    /// Red, green and blue at a place inside.
+    pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
+        self.pixels[y * self.width + x]
+    }
+
+    /// How many different colours there are.
+    pub fn nr_colours(&self) -> usize {
+        self.pixels.iter().collect::<HashSet<_>>().len()
     }
 
     /// The pixels of a rectangle inside, row by row.

@@ -3,44 +3,16 @@
 //! Every command that boots takes the same ones, so a failing test can print the line that repeats it
 //! ([`Settings::as_just`]). Values are checked here, once; what comes out can be handed to QEMU as it is.
 
+mod choices;
+
+pub use choices::{Accel, Boot, Drive, boot_name};
+use choices::{accel_name, drive_name};
+
 use crate::error::Error;
 use crate::scratch;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// How the kernel gets into memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Boot {
-    /// `loader/`, by `qemu -kernel`: no image, no firmware wait.
-    Direct,
-    /// Limine, from an ISO image, under SeaBIOS.
-    Iso,
-    /// Limine, from the same image, under OVMF.
-    Uefi,
-}
-
-/// What an image is to the machine that boots from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drive {
-    /// A CD.
-    Cd,
-    /// A USB stick.
-    Usb,
-    /// A SATA disk.
-    Disk,
-}
-
-/// Who executes the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accel {
-    /// KVM where it is the real one, emulation otherwise (see [`crate::host::accelerator`]).
-    Auto,
-    /// Emulation.
-    Tcg,
-    /// KVM, whatever stands behind `/dev/kvm`.
-    Kvm,
-}
 
 /// One boot, described.
 #[derive(Clone, Debug)]
@@ -135,12 +107,8 @@ impl Settings {
                 }
             }
             "drive" => {
-                self.drive = match value {
-                    "cd" => Drive::Cd,
-                    "usb" => Drive::Usb,
-                    "disk" => Drive::Disk,
-                    _ => return Err(wrong("cd, usb or disk")),
-                }
+                let found = [Drive::Cd, Drive::Usb, Drive::Disk].into_iter().find(|drive| drive_name(*drive) == value);
+                self.drive = found.ok_or_else(|| wrong("cd, usb or disk"))?;
             }
             "image" => self.image = (!value.is_empty()).then(|| value.into()),
             "accel" => {
@@ -234,31 +202,6 @@ impl Settings {
         word("qemu", &self.qemu.join(" "), "");
         word("cmd", &self.cmd, &usual.cmd);
         line + " qemu-smp"
-    }
-}
-
-/// The name of a way in, as in `boot=`.
-pub fn boot_name(boot: Boot) -> &'static str {
-    match boot {
-        Boot::Direct => "direct",
-        Boot::Iso => "iso",
-        Boot::Uefi => "uefi",
-    }
-}
-
-fn drive_name(drive: Drive) -> &'static str {
-    match drive {
-        Drive::Cd => "cd",
-        Drive::Usb => "usb",
-        Drive::Disk => "disk",
-    }
-}
-
-fn accel_name(accel: Accel) -> &'static str {
-    match accel {
-        Accel::Auto => "auto",
-        Accel::Tcg => "tcg",
-        Accel::Kvm => "kvm",
     }
 }
 

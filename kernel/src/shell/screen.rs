@@ -1,17 +1,18 @@
-//! `screen`: what the console's screen is, and a picture to judge it by.
+//! `screen`: what the console's screen and keyboard are, and a picture to judge it by.
 
 use kernel::args::{ArgError, Args};
 use kernel::screen::colour::{PALETTE, Rgb};
 
 use super::{Command, Status};
 use crate::console::{self, print, println};
+use crate::input;
 use crate::screen::{self, Picture};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "screen",
     usage: "[test]",
-    help: "what the screen is; with test, colours and characters to judge it by",
+    help: "what screen and keyboard are; with test, colours and characters to judge by",
     details: "Shift with Page Up and Page Down look back and ahead. screen=off on the kernel command line does without,\n\
               keyboard=de and the like choose another layout of keys.",
     run: screen,
@@ -20,6 +21,14 @@ pub const COMMANDS: &[Command] = &[Command {
 fn screen<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
     let is_test = args.flag("test");
     args.finish(usage)?;
+    match input::keyboard() {
+        None => println!("keyboard: none"),
+        Some(keyboard) => {
+            let set = if keyboard.is_translated() { 1 } else { 2 };
+            let answer = if keyboard.has_acknowledged() { "" } else { ", which has not answered" };
+            println!("keyboard: PS/2, scan code set {set}{answer}");
+        }
+    }
     let found = console::with_screen(|screen| (screen.pixels(), screen.size(), screen.nr_above()));
     let Some(((width, height, nr_bits), (columns, rows), nr_above)) = found else {
         println!("screen: none; the bootloader gave no framebuffer, or screen=off was asked for");

@@ -124,6 +124,11 @@ fn stands_alone(boot: Boot, size: &'static str) -> Outcome {
     }
     watcher.expect(table.get(1 + CPUS as usize).is_some_and(|row| row.ends_with("CPUs online")), "the table's end")?;
 
+    watcher.type_text("screen test\n")?;
+    watcher.wait_for_picture()?;
+    watcher.press("spc")?;
+    watcher.wait_for("the text again after a picture", is_at_prompt)?;
+
     watcher.type_text("fault panic\n")?;
     let rows = watcher.wait_for("the report of a crash", |rows| last(rows) == kernel::END_OF_REPORT)?;
     let has = |text: &str| rows.iter().any(|row| row.contains(text));
@@ -211,6 +216,23 @@ impl Watcher {
                 return Ok(rows);
             }
             self.expect(Instant::now() < until, format!("{what}, on the screen, which showed\n{}", rows.join("\n")))?;
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Looks until the test picture is there, which has a white line around it, colours and greys.
+    fn wait_for_picture(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            self.qmp.screenshot(&self.file)?;
+            let image = Image::read(&self.file)?;
+            let (width, height) = image.size();
+            let edges = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1), (width / 2, 0)];
+            let has_edges = edges.iter().all(|&(x, y)| image.pixel(x, y) == [255; 3]);
+            if has_edges && image.nr_colours() > 64 {
+                return Ok(());
+            }
+            self.expect(Instant::now() < until, "the test picture on the screen")?;
             thread::sleep(Duration::from_millis(100));
         }
     }

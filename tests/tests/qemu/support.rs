@@ -205,6 +205,11 @@ impl Typist {
         self.check(found, &format!("{text:?} on the serial line"))
     }
 
+    /// Whether text arrives within this time.
+    pub(crate) fn has_read(&mut self, text: &str, within: Duration) -> bool {
+        self.session.wait_for(text, within).is_ok()
+    }
+
     /// Types keys and Enter, and waits for the next prompt. Returns the text between and the status shown.
     pub(crate) fn enter(&mut self, keys: &str) -> Result<(String, u32), Failure> {
         let before = self.session.serial().len();

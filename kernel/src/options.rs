@@ -1,0 +1,63 @@
+//! The words of the kernel command line that mean something, and what is said of those that do not.
+//!
+//! Each option is read where it is used; here is only the list, and the complaints, so that a typing error is told and
+//! fails a script instead of passing unnoticed. What is set up on purpose to fail is told, too.
+//!
+//! Called by: the shell, before its first command.
+
+use kernel::chaos::Chaos;
+use kernel::clock_choice::Wanted;
+use kernel::keyboard::LayoutName;
+
+use crate::console::{print, println};
+use crate::machine::SHOOTDOWNS;
+use crate::{bootinfo, chaos, clock, debug};
+
+/// All options but `run=`, which is the shell's.
+const KNOWN: [&str; 6] = ["chaos", "debug", "host-cpus", "keyboard", "screen", "tsc"];
+
+/// Says what is wrong with the command line, and announces debug modes and faults. Whether all was understood.
+pub fn announce() -> bool {
+    let mut nr_wrong = 0;
+    let mut complain = |complaint: core::fmt::Arguments<'_>| {
+        println!("bandolier: {complaint}");
+        nr_wrong += 1;
+    };
+    let cmdline = bootinfo::get().cmdline();
+    for option in cmdline.unknown(&KNOWN) {
+        complain(format_args!("the option `{option}` on the command line means nothing here"));
+    }
+    for wrong in debug::wrong_options() {
+        complain(format_args!("debug: {wrong}"));
+    }
+    if let Some(layout) = cmdline.get("keyboard").filter(|name| LayoutName::find(name).is_none()) {
+        complain(format_args!("keyboard={layout} is not known; these are:"));
+        LayoutName::names().for_each(|name| print!(" {name}"));
+        println!();
+    }
+    if let Some(other) = cmdline.get("screen").filter(|&value| value != "off") {
+        complain(format_args!("screen={other} is not known; there is: off"));
+    }
+    if let Some(word) = clock::wrong_option() {
+        complain(format_args!("tsc={word} is not known; there is: {}", Wanted::KNOWN));
+    }
+    for word in chaos::wrong() {
+        complain(format_args!("chaos={word} is not known; there is: {}", Chaos::KNOWN));
+    }
+    debug::announce();
+    chaos::asked().for_each(begin);
+    nr_wrong == 0
+}
+
+/// Begins a fault that has to be begun, and says which one it is.
+fn begin(chaos: Chaos) {
+    match chaos {
+        Chaos::DropIpi => {
+            println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
+            SHOOTDOWNS.settings().set_drop_ipis(true);
+        }
+        Chaos::TscTold { hz } => println!("bandolier: chaos: CPUID seemed to tell {} kHz of the TSC", hz / 1000),
+        Chaos::SkewTsc { cpu, ticks } => println!("bandolier: chaos: cpu {cpu}'s clock seems {ticks} ticks ahead"),
+        Chaos::BadFrame { number } => println!("bandolier: chaos: frame {number:#x} reads back wrong in memtest"),
+    }
+}

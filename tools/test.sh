@@ -37,6 +37,7 @@ host() {
     stage "mm and smp" cargo test --no-fail-fast --quiet -p mm -p smp
     stage "workloads and records" cargo test --no-fail-fast --quiet -p workloads -p records --features records/read
     stage "charts and report" cargo test --no-fail-fast --quiet -p plot -p report
+    stage "QR codes, there and back" cargo test --no-fail-fast --quiet -p qr --features host
     stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib
     stage "loader and tools" cargo test --no-fail-fast --quiet -p loader -p tests --lib
     stage "writing a stick" cargo test --no-fail-fast --quiet -p tests --test usb

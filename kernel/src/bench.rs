@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`plan`] | what is played and how, chosen once |
 //! | [`reporter`], [`tables`], [`meta`] | where all parts hand in what they measured; how it looks; what ran |
+//! | [`keeper`] | the run in short, for `qr` |
 //! | [`allocators`] | the part of the allocators: who, what, how often |
 //! | [`workload`], [`shapes`] | what they play: the list, and the part of one CPU |
 //! | [`contenders`], [`locked`], [`damaged`] | who plays: the list and ours; those behind a lock; one that is wrong on purpose |
@@ -35,6 +36,7 @@ mod filling;
 mod fills;
 mod frames;
 mod ipi;
+mod keeper;
 mod latency;
 mod locked;
 mod mapping;
@@ -63,6 +65,7 @@ use crate::console::{print, println};
 use crate::shell::{Command, Status};
 use crate::{input, workers};
 
+pub use keeper::with_last_run;
 use plan::{MAX_SWEEP, Plan, Stop, Sweep};
 use reporter::{Form, Reporter};
 

@@ -45,7 +45,7 @@ extern "C" fn first_cpu() -> ! {
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
     let apic = or_stop(find_apic(features).map_err(DebugAsDisplay)); // x2APIC or xAPIC, as we found it
     machine::set_apic(apic);
-    let own = or_stop(Equipment::new()); //       guarded stacks; the bootloader's stack is left here
+    let own = or_stop(Equipment::for_first_cpu()); // guarded stacks; the bootloader's stack is left here
     // SAFETY: a stack of this CPU's own, mapped and unused; nothing on the old one is needed.
     unsafe { entry::call_on_stack(own.stacks.main.top, first_cpu_on_own_stack, (&raw const own).cast_mut().cast()) }
 }
@@ -141,7 +141,15 @@ impl Equipment {
     ///
     /// [`mm::error::Error::OutOfMemory`].
     pub fn new() -> Result<Self, mm::error::Error> {
-        let stacks = Stacks::new()?;
+        Self::with_stacks(Stacks::new()?)
+    }
+
+    /// For the first CPU.
+    fn for_first_cpu() -> Result<Self, mm::error::Error> {
+        Self::with_stacks(Stacks::for_first_cpu()?)
+    }
+
+    fn with_stacks(stacks: Stacks) -> Result<Self, mm::error::Error> {
         Ok(Self { stacks, tables: others::keep(new_tables(stacks.traps.map(|Stack { top, .. }| top)))? })
     }
 }

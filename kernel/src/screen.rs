@@ -29,7 +29,7 @@ use spin::Once;
 use crate::bootinfo::{self, BadFramebuffer, Framebuffer};
 use crate::machine::HEAP;
 
-pub use picture::{Picture, show};
+pub use picture::{NoScreen, Picture, show, show_each};
 use video::VideoMemory;
 
 /// Lines that one can look back by, where memory is not scarce.

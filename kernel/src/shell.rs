@@ -12,6 +12,7 @@ mod cpus;
 mod fault;
 mod latency;
 mod mem;
+mod qr;
 mod reap;
 mod screen;
 mod slabs;
@@ -19,6 +20,7 @@ mod slabs_debug;
 mod tlb;
 
 pub use mem::{adds_up as mem_adds_up, uses as mem_uses};
+pub use qr::nr_codes;
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +77,7 @@ static TABLES: &[&[Command]] = &[
     stress::COMMANDS,
     memtest::COMMANDS,
     bench::COMMANDS,
+    qr::COMMANDS,
     screen::COMMANDS,
     fault::COMMANDS,
 ];

@@ -12,6 +12,7 @@ use core::fmt;
 use kernel::samples::{Summary, paired_ratio_milli};
 use records::{End, Latency, Meta, Record, Remark, Throughput, Waste};
 
+use super::keeper::Keeper;
 use super::plan::Stop;
 use super::tables::{self, Kind};
 use super::{meta, tables::Context};
@@ -48,6 +49,8 @@ pub(super) struct Reporter {
     /// When a line that says so is due, where none can be overwritten.
     progress_due: Deadline,
     scratch: Vec<u64>,
+    /// All of it in short, for `qr`.
+    keeper: Keeper,
     nr_rows: u64,
     nr_bad: u64,
 }
@@ -69,6 +72,7 @@ impl Reporter {
             is_progress_shown: false,
             progress_due: Deadline::after_ns(QUIET_NS),
             scratch,
+            keeper: Keeper::new(nr_reps),
             nr_rows: 0,
             nr_bad: 0,
         })
@@ -96,6 +100,7 @@ impl Reporter {
 
     /// What ran, where, and how. First.
     pub(super) fn meta(&mut self, meta: &Meta<'_>) {
+        self.keeper.meta(meta);
         match self.form {
             Form::Json => self.write(meta),
             Form::Table => tables::print_meta(meta),
@@ -138,6 +143,7 @@ impl Reporter {
         for row in rows {
             self.nr_rows += 1;
             self.nr_bad += row.nr_bad;
+            self.keeper.row(row);
             match self.form {
                 Form::Json => self.write(row),
                 Form::Table => {
@@ -174,6 +180,7 @@ impl Reporter {
 
     /// How long single operations took.
     pub(super) fn latency(&mut self, latency: &Latency<'_>) {
+        self.keeper.record(latency);
         match self.form {
             Form::Json => self.write(latency),
             Form::Table => {
@@ -185,6 +192,7 @@ impl Reporter {
 
     /// Memory that was held for what was live.
     pub(super) fn waste(&mut self, waste: &Waste<'_>) {
+        self.keeper.record(waste);
         match self.form {
             Form::Json => self.write(waste),
             Form::Table => {
@@ -205,8 +213,10 @@ impl Reporter {
     /// Something that is not as it should be, or that is missing: in words, for both.
     pub(super) fn remark(&mut self, text: fmt::Arguments<'_>) {
         let text = kernel::fixed::Fixed::<256>::of(text);
+        let remark = Remark { text: text.as_str().into() };
+        self.keeper.record(&remark);
         match self.form {
-            Form::Json => self.write(&Remark { text: text.as_str().into() }),
+            Form::Json => self.write(&remark),
             Form::Table => {
                 self.clear_progress();
                 println!("bench: {text}");
@@ -242,6 +252,14 @@ impl Reporter {
             Form::Table => {
                 self.clear_progress();
                 tables::print_end(end);
+            }
+        }
+        let kept = self.keeper.finish(end);
+        if self.form == Form::Table {
+            match kept.map(|()| shell::nr_codes()) {
+                Ok(Some(nr_codes)) => println!("bench: `qr` shows this run as {nr_codes} QR codes"),
+                Ok(None) => {}
+                Err(why) => println!("bench: {why}"),
             }
         }
     }

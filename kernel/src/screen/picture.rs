@@ -92,3 +92,20 @@ pub fn show(paint: impl FnOnce(&mut Picture)) -> Result<Option<u8>, NoScreen> {
     console::with_screen(Screen::end_picture).ok_or(NoScreen)?;
     Ok(key)
 }
+
+/// Shows pictures one after another: `paint` paints one, and `goes_on` waits for as long as it shall be seen and says
+/// whether there is a further one. `paint` prints nothing: the console is held.
+///
+/// On the first CPU, interrupts on.
+///
+/// # Errors
+///
+/// [`NoScreen`]; nothing was painted, nothing waited for.
+pub fn show_each(mut paint: impl FnMut(&mut Picture), mut goes_on: impl FnMut() -> bool) -> Result<(), NoScreen> {
+    loop {
+        console::with_screen(|screen| paint(&mut screen.begin_picture())).ok_or(NoScreen)?;
+        if !goes_on() {
+            return console::with_screen(Screen::end_picture).ok_or(NoScreen);
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod fault;
 mod image;
 mod memtest;
 mod oracle;
+mod qr;
 mod replay;
 mod screen;
 mod shell;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         memtest::tests(),
         bench::tests(),
         bench_machine::tests(),
+        qr::tests(),
         oracle::tests(),
         fault::tests(),
         debug::tests(),

@@ -54,7 +54,7 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
     let printed = printed.and_then(|()| match format {
         Format::Text => {
             if let Some(cores) = cores {
-                println!("{} cores with up to {} of these CPUs each", cores.nr_cores, cores.threads_per_core);
+                println!("on {} cores, up to {} CPUs on each", cores.nr_cores, cores.threads_per_core);
             }
             println!("{nr_online} of {nr_known} CPUs online");
             Ok(())

@@ -12,7 +12,7 @@ pub(crate) fn tests() -> Vec<Test> {
             run.ends(End::Success)?
                 .says("clock: ok")?
                 .says("none in 3 pairs of CPUs")?
-                .says("3 cores with up to 1 of")?;
+                .says("on 3 cores, up to 1")?;
             let told: Value =
                 serde_json::from_str(kernel::answer(run.serial(), "clock --json").trim()).unwrap_or_default();
             let rate = |name: &str| told[name].as_u64().unwrap_or(0);
@@ -26,7 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
             // A core with two threads, and one with one.
             let smt =
                 Settings { qemu: ["-smp", "4,cores=2,threads=2"].map(String::from).into(), ..script(4, "cpus; quit") };
-            Run::of(smt)?.ends(End::Success)?.says("2 cores with up to 2 of these CPUs each")?.passes()
+            Run::of(smt)?.ends(End::Success)?.says("on 2 cores, up to 2 CPUs on each")?.passes()
         }),
         Test::new("clock::each-source-can-be-forced", || {
             for (word, name) in [("tsc=hpet", "by HPET"), ("tsc=pit", "by PIT")] {

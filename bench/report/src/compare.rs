@@ -3,8 +3,10 @@
 //! A **time** is worse if it is both past the threshold and beyond the noise. Past the threshold: the ratio of the medians.
 //! Beyond the noise: the rank test says that repetitions this different come from the same source in less than one case of
 //! a hundred, over all rows together (Holm's correction: with five hundred rows a test of one in a hundred alone would
-//! raise five false alarms). Where there are fewer than five repetitions no rank test can say so: then their ranges must lie apart
-//! by half of the wider one; of a recording that kept only quartiles, the middle halves. Several runs in one file are pooled,
+//! raise five false alarms). Few repetitions cannot say so even if all of one side are above all of the other: of 5 and 5 that
+//! happens by chance in 2 of 252 cases, which is enough for one row and not for two; 10 and 10 are enough for 923 rows. Where
+//! the rarest order is not rare enough for the number of rows, the space between the two ranges must be wider than either of
+//! them; of a recording that kept only quartiles, between the middle halves. Several runs in one file are pooled,
 //! which is how the difference between runs gets into the noise: repetitions within one boot do not know it.
 //!
 //! Of an **emulated** run no time is compared as such: each is divided by that of a reference contender on the same

@@ -138,7 +138,9 @@ fn keep(folder: &str, command: &str) -> Result<ExitCode, String> {
         record(std::io::stdin().lock(), std::io::stdout(), &host).map_err(|error| error.to_string())?;
     println!("recorded: {}", path.display());
     if !is_good {
-        eprintln!("the run did not end well; `just report` says how");
+        eprintln!(
+            "the run did not end well, or was stopped; the recording is kept, and `just report` says how it ended"
+        );
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

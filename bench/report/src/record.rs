@@ -44,7 +44,7 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 /// Reads a run from `input` to its end, passing on to `output` what is no record, line by line as it comes. Returns the
-/// file that was written, and whether each run in it ended well.
+/// file that was written, and whether each run in it came to its end and ended well: one that was stopped did not.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub fn record(input: impl BufRead, mut output: impl Write, host: &Host) -> Resul
     runs.iter().for_each(|run| _ = run.write(&mut written));
     let kept = std::fs::create_dir_all(&host.folder).and_then(|()| std::fs::write(&path, written));
     kept.map_err(|error| RecordError::Io(path.clone(), error))?;
-    let is_good = runs.iter().all(|run| run.end.as_ref().is_some_and(|end| end.is_pass));
+    let is_good = runs.iter().all(|run| run.end.as_ref().is_some_and(|end| end.is_pass && !end.is_stopped));
     Ok((path, is_good))
 }
 

@@ -93,9 +93,10 @@ impl<'r> Workload<'r> {
         self.cells.iter().find(|cell| key(cell.row) == (contender, cpus, scale_value))
     }
 
-    /// Whether more of its operations are better, rather than less time for each.
+    /// Whether more of its operations are better, rather than less time for each: so it is with allocations and frees, which
+    /// are counted in pairs or, in a trace, one by one. A round or a mapping is a single operation that others wait for.
     pub fn is_throughput(&self) -> bool {
-        matches!(self.unit, "pair" | "event" | "object" | "operation" | "alloc" | "free")
+        matches!(self.unit, "pair" | "event")
     }
 }
 

@@ -67,6 +67,17 @@ pub fn rank_test(a: &[f64], b: &[f64]) -> f64 {
     (2.0 * orders[..=smaller].iter().sum::<f64>() / all).min(1.0)
 }
 
+/// The least that [`rank_test`] can say of so many values on each side: two of all orders are the most extreme. More than
+/// any level where a side is empty.
+pub fn least_probability(nr_a: usize, nr_b: usize) -> f64 {
+    let (few, many) = (nr_a.min(nr_b), nr_a.max(nr_b) as f64);
+    if few == 0 {
+        return 1.0;
+    }
+    // One over the binomial coefficient, factor by factor; it is small enough long before the last of many.
+    (1..=few).fold(2.0, |rest, i| rest * i as f64 / (many + i as f64))
+}
+
 /// Counting the orders of more pairs would go beyond the whole numbers of a floating-point number.
 pub const MOST_ORDERED: usize = 400;
 
@@ -143,6 +154,16 @@ mod tests {
         assert_eq!(rank_test(&[5.0; 10], &[5.0; 10]), 1.0);
         assert_eq!(rank_test(&[], &[1.0]), 1.0);
         assert!(rank_test(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]) > 0.05, "three against three prove nothing");
+    }
+
+    #[test]
+    fn the_least_probability_is_that_of_values_apart() {
+        for (nr_a, nr_b) in [(1, 1), (2, 3), (5, 5), (10, 10), (20, 20), (3, 40)] {
+            let (a, b) = (vec![1.0; nr_a], vec![2.0; nr_b]);
+            let (least, found) = (least_probability(nr_a, nr_b), rank_test(&a, &b));
+            assert!((least / found - 1.0).abs() < 1e-9, "{nr_a} and {nr_b}: {least} and {found}");
+        }
+        assert_eq!(least_probability(0, 9), 1.0);
     }
 
     #[test]

@@ -256,6 +256,42 @@ fn few_repetitions_and_summaries_need_values_that_lie_apart() {
     }
 }
 
+/// `nr_rows` rows of ours with `nr_reps` repetitions each, up to a tenth more or less.
+fn rows_of(nr_rows: u64, nr_reps: usize, seed: u64, factor: f64) -> Recording {
+    let mut random = common::Random(seed);
+    let mut one = |value: u64| {
+        let row = common::row(&mut random, ("pair", "mm", 1), 100.0 * factor, 0.1);
+        Throughput { scale: Some("bytes".into()), scale_value: Some(value), ..row }
+    };
+    let rows: Vec<_> = (0..nr_rows).map(&mut one).collect();
+    cut(
+        Recording { meta: common::meta("native"), end: common::end(rows.len()), rows, ..Recording::default() },
+        nr_reps,
+        false,
+    )
+}
+
+#[test]
+fn a_doubling_is_found_however_few_the_repetitions_and_many_the_rows() {
+    for nr_reps in [3, 5, 10] {
+        for nr_rows in [1, 2, 600, 1000] {
+            let verdict = plain(rows_of(nr_rows, nr_reps, 1, 1.0), rows_of(nr_rows, nr_reps, 2, 2.0));
+            assert_eq!((verdict.exit_code(), verdict.nr_worse() as u64), (1, nr_rows), "{nr_reps} of {nr_rows}");
+        }
+    }
+}
+
+#[test]
+fn noise_of_few_repetitions_is_not_worse() {
+    // Of five repetitions: by the rank test for one row, by their ranges for two and more.
+    for (nr_rows, nr_seeds, most) in [(1, 100, 2), (2, 100, 1), (600, 20, 2)] {
+        let is_worse =
+            |seed: &u64| plain(rows_of(nr_rows, 5, *seed, 1.0), rows_of(nr_rows, 5, 1000 + seed, 1.0)).exit_code() != 0;
+        let alarms: Vec<u64> = (0..nr_seeds).filter(is_worse).collect();
+        assert!(alarms.len() <= most, "{nr_rows} rows: {alarms:?}");
+    }
+}
+
 #[test]
 fn several_runs_in_a_file_are_pooled() {
     // Between the runs of a side lies as much as between the sides.

@@ -57,6 +57,12 @@ fn a_run_that_did_not_end_well_is_kept_and_said() {
     let mut failed = tiny();
     failed.end.as_mut().expect("an end").is_pass = false;
     assert!(!kept(&written(&failed)).3);
+    // What there was until it was stopped was well, and is not all.
+    let mut stopped = tiny();
+    let end = stopped.end.as_mut().expect("an end");
+    (end.is_pass, end.is_stopped) = (true, true);
+    let (runs, _, _, is_good) = kept(&written(&stopped));
+    assert!(!is_good && runs[0].rows == stopped.rows && runs[0].end == stopped.end);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use records::lines::Recording;
 use crate::figure::nr_cpus;
 use crate::html::Table;
 use crate::rows;
+use crate::stats::sum;
 
 /// Written behind the data of a run whose times mean little.
 pub fn watermark(meta: &Meta<'_>) -> &'static str {
@@ -87,7 +88,7 @@ pub fn alarms(recording: &Recording) -> Vec<String> {
             }
         }
     }
-    let nr_bad = recording.rows.iter().map(|row| row.nr_bad).sum::<u64>();
+    let nr_bad = sum(recording.rows.iter().map(|row| row.nr_bad));
     let nr_bad = nr_bad.max(recording.end.as_ref().map_or(0, |end| end.nr_bad));
     if nr_bad > 0 {
         let whose: Vec<String> = recording

@@ -42,6 +42,11 @@ impl Quartiles {
     }
 }
 
+/// The sum of what a recording says, or the most there is: a file may hold any numbers.
+pub fn sum(values: impl IntoIterator<Item = u64>) -> u64 {
+    values.into_iter().fold(0, u64::saturating_add)
+}
+
 /// The probability that values as different as these come from the same source: the two-sided rank test of Wilcoxon
 /// (1945) and of Mann and Whitney (1947), exact by counting all orders. 1 where one side is empty. Of more than
 /// [`MOST_ORDERED`] pairs an upper bound, by the sum's normal distribution, whose tails are below exp(-z²/2).

@@ -4,6 +4,7 @@ use records::Meta;
 use records::lines::Recording;
 
 use crate::load::Run;
+use crate::stats::sum;
 
 /// Everything that speaks against comparing these runs, each difference named.
 pub(super) fn all(a: &[Run], b: &[Run]) -> Vec<String> {
@@ -35,7 +36,7 @@ pub(super) fn all(a: &[Run], b: &[Run]) -> Vec<String> {
 /// What makes a run one that nothing should be compared with.
 fn faults(recording: &Recording) -> impl Iterator<Item = &'static str> {
     let end = recording.end.as_ref();
-    let nr_bad = recording.rows.iter().map(|row| row.nr_bad).sum::<u64>() + end.map_or(0, |end| end.nr_bad);
+    let nr_bad = sum(recording.rows.iter().map(|row| row.nr_bad).chain(end.map(|end| end.nr_bad)));
     let faults = [
         (end.is_none(), "is cut off"),
         (end.is_some_and(|end| end.is_stopped), "was stopped before its end"),

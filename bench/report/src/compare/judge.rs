@@ -12,7 +12,7 @@ use crate::charts::COUNTS;
 use crate::figure::{nr_cpus, scaled};
 use crate::load::Run;
 use crate::rows::unique;
-use crate::stats::{Quartiles, holm, least_probability, rank_test};
+use crate::stats::{Quartiles, holm, least_probability, rank_test, sum};
 
 /// Rows are called different if that happens by chance in fewer cases, over all of them together.
 const LEVEL: f64 = 0.01;
@@ -229,9 +229,10 @@ fn counts(a: &[Run], b: &[Run], wanted: Key<'_>, options: &Options) -> Vec<Line>
         runs.iter().flat_map(|run| &run.recording.rows).filter(|row| key(row) == wanted).cloned().collect()
     };
     let (before, after) = (rows(a), rows(b));
-    let sum =
-        |rows: &[Throughput<'static>], of: fn(&Throughput<'_>) -> Option<u64>| rows.iter().map(of).sum::<Option<u64>>();
-    let nr_ops = |rows: &[Throughput<'static>]| rows.iter().map(|row| row.nr_ops).sum::<u64>();
+    let known = |rows: &[Throughput<'static>], of: fn(&Throughput<'_>) -> Option<u64>| {
+        rows.iter().map(of).collect::<Option<Vec<u64>>>().map(sum)
+    };
+    let nr_ops = |rows: &[Throughput<'static>]| sum(rows.iter().map(|row| row.nr_ops));
     // On one CPU, with as many operations, nothing is left to chance.
     let is_exact = wanted.2 == 1 && nr_ops(&before) == nr_ops(&after);
     // How often a lock was found held is a matter of time.
@@ -257,11 +258,11 @@ fn counts(a: &[Run], b: &[Run], wanted: Key<'_>, options: &Options) -> Vec<Line>
     };
     let mut lines = Vec::new();
     for (name, of) in judged {
-        let (Some(x), Some(y)) = (sum(&before, *of), sum(&after, *of)) else { continue };
+        let (Some(x), Some(y)) = (known(&before, *of), known(&after, *of)) else { continue };
         let (ops_x, ops_y) = (nr_ops(&before).max(1) as f64, nr_ops(&after).max(1) as f64);
         lines.push(line(name, x as f64 / ops_x, y as f64 / ops_y, is_exact));
     }
-    let nr_bad = |rows: &[Throughput<'static>]| rows.iter().map(|row| row.nr_bad).sum::<u64>() as f64;
+    let nr_bad = |rows: &[Throughput<'static>]| sum(rows.iter().map(|row| row.nr_bad)) as f64;
     lines.push(line("bad", nr_bad(&before), nr_bad(&after), true));
     // Where times are judged, counts that stayed would only hide what changed.
     lines.retain(|line| line.change != Change::Noise || options.is_counts && !line.name.ends_with(": bad"));

@@ -5,6 +5,7 @@
 //! | [`meta`] | the machine, the program and the settings; always first |
 //! | [`rows`] | what was measured |
 //! | [`record`] | how a record is declared: once, with its writer, its reader and its description |
+//! | [`quartiles`] | what repetitions come to, by one rule everywhere |
 //! | [`json`] | the writer, without storing anything and without allocating |
 //! | `lines` | the reader (feature `read`, on the host): finds records among other lines |
 //!
@@ -24,6 +25,7 @@ pub mod json;
 #[cfg(feature = "read")]
 pub mod lines;
 pub mod meta;
+pub mod quartiles;
 pub mod record;
 pub mod rows;
 pub mod schema;

@@ -12,16 +12,12 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// Of values in any order, between two of them by their distance; `None` without any.
+    /// Of values in any order, by the rule of all recordings ([`records::quartiles`]); `None` without any.
     pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let at = |part: f64| {
-            let place = part * (sorted.len().checked_sub(1)?) as f64;
-            let (below, above) = (sorted.get(place.floor() as usize)?, sorted.get(place.ceil() as usize)?);
-            Some(below + (above - below) * place.fract())
-        };
-        Some(Self { low: at(0.25)?, median: at(0.5)?, high: at(0.75)? })
+        let [low, median, high] = records::quartiles::places(sorted.len())?.map(|place| sorted[place]);
+        Some(Self { low, median, high })
     }
 
     /// With `change` applied to each, in order again if that reverses it.
@@ -121,10 +117,10 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn quartiles_are_between_values() {
+    fn quartiles_are_those_of_a_summary() {
         assert_eq!(Quartiles::of(&[]), None);
         assert_eq!(Quartiles::of(&[3.0]), Some(Quartiles { low: 3.0, median: 3.0, high: 3.0 }));
-        assert_eq!(Quartiles::of(&[4.0, 1.0, 2.0, 3.0]), Some(Quartiles { low: 1.75, median: 2.5, high: 3.25 }));
+        assert_eq!(Quartiles::of(&[4.0, 1.0, 2.0, 3.0]), Some(Quartiles { low: 1.0, median: 2.0, high: 4.0 }));
         let reversed = Quartiles { low: 1.0, median: 2.0, high: 4.0 }.map(|value| 4.0 / value);
         assert_eq!(reversed, Quartiles { low: 1.0, median: 2.0, high: 4.0 });
     }

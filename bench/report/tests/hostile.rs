@@ -159,7 +159,8 @@ proptest! {
     }
 
     #[test]
-    fn any_numbers_in_a_whole_recording_are_compared(a in shaped(), b in shaped()) {
+    fn any_numbers_in_a_whole_recording_are_compared_and_drawn(a in shaped(), b in shaped()) {
+        draw(vec![a.clone()])?;
         judge(a, b);
     }
 

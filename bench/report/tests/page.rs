@@ -151,6 +151,23 @@ fn quartiles_of_a_summary_are_taken_as_they_are() {
 }
 
 #[test]
+fn a_recording_and_its_summary_have_the_same_quartiles() {
+    for nr_reps in 1..12 {
+        let mut whole = kernel(nr_reps, 0.3);
+        whole.rows.iter_mut().for_each(|row| row.milliticks_per_op.to_mut().truncate(nr_reps as usize));
+        let mut short = whole.clone();
+        short.meta.is_summary = true;
+        for row in &mut short.rows {
+            let three = records::quartiles::of(row.milliticks_per_op.to_mut());
+            row.milliticks_per_op = three.expect("there are repetitions").to_vec().into();
+        }
+        for (row, same) in whole.rows.iter().zip(&short.rows) {
+            assert_eq!(report::rows::quartiles(&whole, row), report::rows::quartiles(&short, same));
+        }
+    }
+}
+
+#[test]
 fn percentiles_without_the_samples_for_them_are_not_shown() {
     let of = |nr_samples| {
         let mut recording = kernel(1, 0.1);

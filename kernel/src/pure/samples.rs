@@ -4,6 +4,8 @@
 //!
 //! Called by: `bench`.
 
+use records::quartiles;
+
 /// What a series comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -18,10 +20,8 @@ pub struct Summary {
 impl Summary {
     /// Of `values`, which it sorts; `None` if there are none.
     pub fn of(values: &mut [u64]) -> Option<Self> {
-        values.sort_unstable();
-        let last = values.len().checked_sub(1)?;
-        let at = |quarters: usize| values[last * quarters / 4];
-        Some(Self { median: at(2), first_quartile: at(1), third_quartile: values[last - last / 4] })
+        let [first_quartile, median, third_quartile] = quartiles::of(values)?;
+        Some(Self { median, first_quartile, third_quartile })
     }
 
     /// The distance of the quartiles.

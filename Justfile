@@ -76,8 +76,9 @@ bench *args: build
 
 # Make a page of plots and tables of FILES, by default of all in target/bench: target/bench/report.html
 [group('run')]
+[positional-arguments]
 report *files:
-    @tools/bench.sh report {{ files }}
+    @tools/bench.sh report "$@"
 
 # Renew the README's two plots from the last report
 [group('run')]
@@ -86,13 +87,15 @@ plots:
 
 # Compare recording B with A, beyond the noise of their repetitions: exit status 1 if worse, 2 if not comparable
 [group('run')]
+[positional-arguments]
 bench-compare A B *args:
-    @tools/bench.sh compare {{ quote(A) }} {{ quote(B) }} {{ args }}
+    @tools/bench.sh compare "$@"
 
 # Put a run together from photographs of `qr`'s codes, or from texts that were scanned; - is standard input
 [group('run')]
+[positional-arguments]
 qr-decode *FILES:
-    @cargo run --quiet --package qr --features host --bin qr-decode -- {{ FILES }}
+    @cargo run --quiet --package qr --features host --bin qr-decode -- "$@"
 
 # Record what this host's Linux kernel allocates while a command runs: OUT -- COMMAND... (root; docs/recordings.md)
 [group('run')]

@@ -122,7 +122,9 @@ fn read_line(runs: &mut Vec<Recording>, line: usize, json: &str) -> Result<(), R
 }
 
 fn parse<'de, T: Deserialize<'de>>(line: usize, json: &'de str) -> Result<T, ReadError> {
-    serde_json::from_str(json).map_err(|error| ReadError::Damaged { line, why: error.to_string() })
+    // The reader was given one line, which is not the first of the file.
+    let why = |error: serde_json::Error| error.to_string().replace(" at line 1 column ", " at column ");
+    serde_json::from_str(json).map_err(|error| ReadError::Damaged { line, why: why(error) })
 }
 
 impl Recording {

@@ -66,6 +66,16 @@ pub fn slug(text: &str) -> String {
     parts.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").chars().take(60).collect()
 }
 
+/// The address of a file's name beside the page: bytes that mean something else in an address or in HTML as hexadecimal
+/// numbers (RFC 3986, section 2.1).
+fn address(name: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    name.bytes().map(byte).collect()
+}
+
 impl Table {
     /// Adds a row.
     pub fn push(&mut self, row: Vec<String>) {
@@ -133,6 +143,7 @@ impl Plot {
             "<p class=\"command\">Made again by <code>{}</code> · <a href=\"{folder}/{slug}.svg\">SVG</a> · \
              <a href=\"{folder}/{slug}.png\">PNG</a></p>\n</figure>",
             escaped(command),
+            folder = address(folder),
         );
         out
     }
@@ -147,6 +158,12 @@ mod tests {
         assert_eq!(slug("../Pair 64 <b>"), "pair-64-b");
         assert_eq!(slug("€"), "");
         assert!(slug(&"x".repeat(1000)).len() <= 60);
+    }
+
+    #[test]
+    fn a_folder_is_an_address() {
+        assert_eq!(address("report.plots"), "report.plots");
+        assert_eq!(address("a b\"<é?#.plots"), "a%20b%22%3C%C3%A9%3F%23.plots");
     }
 
     #[test]

@@ -95,7 +95,8 @@ fn write_page(out: &Path, files: &[&str]) -> Result<ExitCode, String> {
     let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     // All that lies beside the page is what the recipe takes by itself.
     let is_all = matches!(files, [only] if out.parent() == Some(Path::new(only)));
-    let command = if is_all { "just report".into() } else { format!("just report {}", files.join(" ")) };
+    let words: Vec<String> = files.iter().map(|file| quoted(file)).collect();
+    let command = if is_all { "just report".into() } else { format!("just report {}", words.join(" ")) };
     write(out.to_owned(), page::html(&sections, &name, &command).as_bytes())?;
     println!(
         "{}: {} runs, {nr_plots} plots, each also as SVG and PNG in {}",
@@ -104,6 +105,15 @@ fn write_page(out: &Path, files: &[&str]) -> Result<ExitCode, String> {
         folder.display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:=@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Removes what an earlier page left in its folder: plots of runs that are not on this one.
@@ -119,6 +129,9 @@ fn remove_plots(folder: &Path) -> std::io::Result<()> {
 
 fn compare_files(words: &[&str]) -> Result<ExitCode, String> {
     let (files, options) = compare::Options::parse(words).map_err(|error| format!("{error}\n\n{USAGE}"))?;
+    if let Some(folder) = files.iter().find(|file| Path::new(file).is_dir()) {
+        return Err(format!("{folder} is a folder: two files are compared, and a file may hold several runs"));
+    }
     let [a, b] = files.map(|file| load(Path::new(file)).map_err(|error| error.to_string()));
     let verdict = compare::compare(&a?, &b?, &options);
     print!("{verdict}");

@@ -107,3 +107,24 @@ fn what_cannot_be_read_is_said_with_its_line_and_nothing_is_written() {
     let whole = folder.file("whole.jsonl", &text);
     assert!(report(&["list", &whole]).1.contains("whole.jsonl: kernel on Some CPU"));
 }
+
+#[test]
+fn names_of_files_are_text_to_the_shell_and_to_the_page() {
+    let folder = Folder::new("names");
+    let hostile = folder.file("a <b>'s & $(x)\".jsonl", &written(&tiny()));
+    let page = folder.0.join("r <i> 1.html");
+    let (code, said) = report(&["page", &page.display().to_string(), &hostile]);
+    assert_eq!(code, Some(0), "{said}");
+    let html = fs::read_to_string(&page).expect("the page");
+    assert!(
+        html.contains("a &lt;b&gt;&#39;s &amp; $(x)&quot;.jsonl") && !html.contains("<b>") && !html.contains("<i>")
+    );
+    assert!(html.contains("&lt;b&gt;&#39;\\&#39;&#39;s"), "the command that makes it again is quoted");
+    assert!(html.contains("href=\"r%20%3Ci%3E%201.plots/1-kernel-"), "and its plots are found");
+    assert_eq!(names(&folder.0.join("r <i> 1.plots"), "png").len(), 1);
+    let (code, said) = report(&["compare", &hostile, &folder.0.display().to_string()]);
+    assert!(code == Some(2) && said.contains("is a folder"), "{said}");
+    let (code, said) =
+        report(&["page", &page.display().to_string(), &folder.0.join("none.jsonl").display().to_string()]);
+    assert!(code == Some(2) && said.contains("none.jsonl: No such file"), "{said}");
+}

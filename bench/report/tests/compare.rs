@@ -330,21 +330,19 @@ fn options_are_understood_or_refused() {
 
 #[test]
 fn damaged_files_are_refused_with_their_line() {
-    let folder = std::env::temp_dir().join(format!("bandolier-report-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder for leftovers");
-    let path = folder.join("damaged.jsonl");
+    let folder = common::Folder::new("damaged");
+    let load = |path: &str| report::load::load(std::path::Path::new(path));
     let text = written(&tiny());
-    std::fs::write(&path, &text[..text.len() - 20]).expect("it can be written");
-    let error = report::load::load(&path).expect_err("damaged").to_string();
+    let path = folder.file("damaged.jsonl", &text[..text.len() - 20]);
+    let error = load(&path).expect_err("damaged").to_string();
     assert!(error.contains("damaged.jsonl: line 3: a damaged record"), "{error}");
-    std::fs::write(&path, format!("boot\n{text}\u{fffd}\n{text}")).expect("it can be written");
-    let runs = report::load::load(&path).expect("two runs");
+    let path = folder.file("damaged.jsonl", &format!("boot\n{text}\u{fffd}\n{text}"));
+    let runs = load(&path).expect("two runs");
     assert_eq!(
         runs.iter().map(|run| run.origin.as_str()).collect::<Vec<_>>(),
         ["damaged.jsonl, run 1 of 2", "damaged.jsonl, run 2 of 2"]
     );
-    assert!(report::load::load(&folder.join("missing")).is_err());
-    std::fs::remove_dir_all(&folder).expect("it was made here");
+    assert!(load(&folder.0.join("missing").display().to_string()).is_err());
 }
 
 #[test]

@@ -2,33 +2,10 @@
 
 mod common;
 
-use common::{native, tiny, written};
+use common::{Folder, native, tiny, written};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bandolier-report-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder for leftovers");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("it can be written");
-        path.display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A leftover in a folder for leftovers.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn report(words: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } =

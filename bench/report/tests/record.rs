@@ -2,15 +2,14 @@
 
 mod common;
 
-use common::{kernel, tiny, written};
+use common::{Folder, kernel, tiny, written};
 use records::lines::{Recording, read};
 use report::record::{Host, RecordError, record};
 
-fn host() -> Host {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+/// Its recordings go into a folder in `folder` that is not there yet.
+fn host(folder: &Folder) -> Host {
     Host {
-        folder: std::env::temp_dir().join(format!("bandolier-record-{}-{number}", std::process::id())),
+        folder: folder.0.join("new"),
         command: "just cpus=8 bench".into(),
         unix_s: 951_782_399,
         nr_cpus: Some(4),
@@ -20,10 +19,10 @@ fn host() -> Host {
 
 /// What is in the file, what was passed on, the file's name, and whether all was well.
 fn kept(input: &str) -> (Vec<Recording>, String, String, bool) {
-    let (host, mut passed) = (host(), Vec::new());
+    let folder = Folder::new("record");
+    let (host, mut passed) = (host(&folder), Vec::new());
     let (path, is_good) = record(input.as_bytes(), &mut passed, &host).expect("a recording");
     let text = std::fs::read_to_string(&path).expect("it was written");
-    std::fs::remove_dir_all(&host.folder).expect("it was made");
     let name = path.file_name().expect("a name").to_string_lossy().into_owned();
     (read(&text).expect("records"), String::from_utf8_lossy(&passed).into_owned(), name, is_good)
 }
@@ -67,7 +66,8 @@ fn a_run_that_did_not_end_well_is_kept_and_said() {
 
 #[test]
 fn no_recording_leaves_no_file() {
-    let host = host();
+    let folder = Folder::new("nothing");
+    let host = host(&folder);
     let result = record("boot\npanic\n".as_bytes(), std::io::sink(), &host);
     assert!(matches!(result, Err(RecordError::Damaged(_))) && !host.folder.exists());
 }

@@ -5,6 +5,35 @@
 use records::lines::Recording;
 use records::{End, Latency, Meta, Remark, Throughput, VERSION, Waste};
 use report::load::Run;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder of a test's own, gone when it ends.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("bandolier-report-{name}-{process}-{number}"));
+        fs::create_dir_all(&path).expect("a folder for leftovers");
+        Self(path)
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("it can be written");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A leftover in a folder for leftovers.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 /// Random numbers, the same on every run (SplitMix64: Steele, Lea and Flood, 2014).
 pub(crate) struct Random(pub(crate) u64);

@@ -282,6 +282,14 @@ fn a_doubling_is_found_however_few_the_repetitions_and_many_the_rows() {
 }
 
 #[test]
+fn a_quick_run_of_the_kernel_can_fail_and_need_not() {
+    let quick = |seed| cut(kernel(seed, 0.05), 5, false);
+    let verdict = plain(quick(1), with_times(quick(2), "pair64", "heap", 2.0));
+    assert_eq!((verdict.exit_code(), verdict.nr_worse()), (1, 4), "on 1, 2, 4 and 8 CPUs: {verdict}");
+    assert_eq!(plain(quick(1), quick(2)).exit_code(), 0);
+}
+
+#[test]
 fn noise_of_few_repetitions_is_not_worse() {
     // Of five repetitions: by the rank test for one row, by their ranges for two and more.
     for (nr_rows, nr_seeds, most) in [(1, 100, 2), (2, 100, 1), (600, 20, 2)] {

@@ -80,6 +80,8 @@ pub struct CacheAccount {
     pub nr_depot_visits: u64,
     /// Visits to the slabs.
     pub nr_slab_visits: u64,
+    /// Times the lock of the depot or of the slabs was found held.
+    pub nr_waits: u64,
 }
 
 impl CacheAccount {
@@ -195,6 +197,7 @@ impl<M: Machine> Heap<M> {
             nr_direct: direct_allocs + direct_frees,
             nr_depot_visits: depot.nr_visits,
             nr_slab_visits: slabs.nr_visits,
+            nr_waits: depot.nr_contended + cache.nr_slab_contentions(),
         }
     }
 

@@ -312,6 +312,11 @@ impl<M: Machine> Cache<M> {
         self.nr_reaps.load(Ordering::Relaxed)
     }
 
+    /// Times the lock of its slab lists was found held; the depot's is in [`Cache::depot_counters`].
+    pub fn nr_slab_contentions(&self) -> u64 {
+        self.slabs.nr_lock_contentions()
+    }
+
     /// Allocations and frees that went past the magazines.
     pub fn direct_counters(&self) -> (u64, u64) {
         (self.nr_direct_allocs.load(Ordering::Relaxed), self.nr_direct_frees.load(Ordering::Relaxed))

@@ -346,6 +346,11 @@ impl<M: Machine> Slabs<M> {
             .then(|| unsafe { base.add(geometry.offset_of(index)) })
     }
 
+    /// Times the lock of the lists was found held.
+    pub(crate) fn nr_lock_contentions(&self) -> u64 {
+        self.lists.nr_contended()
+    }
+
     /// What the slabs hold now.
     pub fn counters(&self) -> SlabCounters {
         self.lists.lock().counters

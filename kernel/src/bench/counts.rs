@@ -11,7 +11,7 @@ use crate::machine::{self, Cpu, HEAP};
 pub(super) struct Counts {
     /// Locks taken. Of ours: visits to depots and slabs, and the frame bitmap's.
     pub(super) nr_locks: u64,
-    /// Of these, found held by another CPU; of a single lock only.
+    /// Locks found held by another CPU when they were taken: of all that are counted above.
     pub(super) nr_waits: u64,
     /// Allocations and frees that our heap counted.
     pub(super) nr_heap_ops: u64,
@@ -26,8 +26,12 @@ pub(super) struct Counts {
 impl Counts {
     /// Of our heap, all size classes and CPUs.
     pub(super) fn of_heap() -> Self {
-        let mut counts =
-            Self { nr_locks: HEAP.frames().nr_lock_acquisitions(), nr_ipis: machine::nr_ipis(), ..Self::default() };
+        let mut counts = Self {
+            nr_locks: HEAP.frames().nr_lock_acquisitions(),
+            nr_waits: HEAP.frames().nr_lock_contentions(),
+            nr_ipis: machine::nr_ipis(),
+            ..Self::default()
+        };
         for (id, cache) in HEAP.caches() {
             // A direct free takes the lock of the slabs twice: it looks at the object first.
             counts.nr_locks += cache.direct_counters().1;
@@ -35,6 +39,7 @@ impl Counts {
             counts.nr_heap_ops += cache.nr_allocs + cache.nr_frees;
             counts.nr_depot_visits += cache.nr_depot_visits;
             counts.nr_slab_visits += cache.nr_slab_visits;
+            counts.nr_waits += cache.nr_waits;
         }
         counts.nr_locks += counts.nr_depot_visits + counts.nr_slab_visits;
         counts

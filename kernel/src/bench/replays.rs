@@ -250,8 +250,15 @@ impl Group<'_> {
         // Runs of pages come from the frames whoever plays.
         let counts = || {
             let counts = (contender.counts)();
-            let nr_locks = if contender.is_locked_peer { HEAP.frames().nr_lock_acquisitions() } else { 0 };
-            Counts { nr_locks: counts.nr_locks + nr_locks, ..counts }
+            if !contender.is_locked_peer {
+                return counts;
+            }
+            let frames = HEAP.frames();
+            Counts {
+                nr_locks: counts.nr_locks + frames.nr_lock_acquisitions(),
+                nr_waits: counts.nr_waits + frames.nr_lock_contentions(),
+                ..counts
+            }
         };
         let barrier = Barrier::new(self.nr_cpus);
         let ticks = AtomicU64::new(0);

@@ -117,7 +117,8 @@ pub(crate) fn xmalloc<P: Peer>(round: &Round, thread: usize) -> Sample {
         };
         nr_bad = found_bad;
         assert!(nr_pairs == round.nr_pairs, "out of memory");
-        nr_pairs
+        // Each of the two does half of every pair: they are counted once.
+        if thread == 0 { 0 } else { nr_pairs }
     });
     round.demand_intact(nr_bad);
     sample

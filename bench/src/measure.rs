@@ -92,7 +92,9 @@ fn prepare(crew: &Crew, cell: &mut Cell, workload: &Workload, nr_threads: usize,
         taken = start.elapsed();
         // Both sums are over the threads; a round is for each.
         let nr_threads = nr_threads as u64;
-        cell.nr_pairs = scale_pairs(sample.nr_pairs / nr_threads, sample.cpu_ns / nr_threads, ROUND_NS);
+        // Batches are played whole; and where two threads share a pair, it is counted once.
+        let nr_played = (sample.nr_pairs / nr_threads).max(cell.nr_pairs);
+        cell.nr_pairs = scale_pairs(nr_played, sample.cpu_ns / nr_threads, ROUND_NS);
     }
     let affordable = CELL_BUDGET.as_nanos() / taken.as_nanos().max(1);
     cell.nr_reps = (affordable as usize).max(MIN_REPS).min(nr_reps);

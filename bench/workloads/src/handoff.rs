@@ -10,18 +10,18 @@ use crate::objects::{Slot, check_and_free, stamp};
 use crate::sizes::{Random, SMALL};
 
 /// Places in a ring.
-const RING: usize = 256;
+pub const NR_PLACES: usize = 256;
 
 /// Objects on their way from one CPU to another; null where there is room.
 #[derive(Debug)]
 pub struct Ring {
-    places: [AtomicPtr<u8>; RING],
+    places: [AtomicPtr<u8>; NR_PLACES],
 }
 
 impl Ring {
     /// An empty ring.
     pub const fn new() -> Self {
-        Self { places: [const { AtomicPtr::new(ptr::null_mut()) }; RING] }
+        Self { places: [const { AtomicPtr::new(ptr::null_mut()) }; NR_PLACES] }
     }
 
     /// The first places, for whoever has something else to hand over.
@@ -31,11 +31,12 @@ impl Ring {
 
     /// Allocates `nr_objects` of 64 bytes, one after the other into the ring. `wait` is one turn of a wait for room, of
     /// which it is told how many there were; it may say false, and nothing more is done then. Returns how many objects
-    /// went into the ring, and how many were bad.
+    /// went into the ring, and how many were bad. An object is a pair when it has been freed: who counts pairs counts
+    /// those of `consume` alone.
     #[inline(always)]
     pub fn produce<P: Peer>(&self, nr_objects: u64, mut wait: impl FnMut(&mut u32) -> bool) -> (u64, u64) {
         for i in 0..nr_objects {
-            let place = &self.places[i as usize % RING];
+            let place = &self.places[i as usize % NR_PLACES];
             let object = P::alloc(opaque(SMALL));
             if object.is_null() {
                 // The other CPU would wait for it.
@@ -64,7 +65,7 @@ impl Ring {
     pub unsafe fn consume<P: Peer>(&self, nr_objects: u64, mut wait: impl FnMut(&mut u32) -> bool) -> (u64, u64) {
         let mut nr_bad = 0;
         for i in 0..nr_objects {
-            let place = &self.places[i as usize % RING];
+            let place = &self.places[i as usize % NR_PLACES];
             let mut nr_turns = 0;
             let object = loop {
                 let object = place.load(Ordering::Acquire);

@@ -52,9 +52,10 @@ pub(super) fn print_meta(meta: &Meta<'_>) {
         meta.loader.as_deref().unwrap_or("an unknown loader")
     );
     println!(
-        "bench: on {}, {} CPUs, {}, {}",
+        "bench: on {}, {} CPUs{}, {}, {}",
         meta.platform,
         meta.nr_cpus,
+        cores(meta),
         Bytes(meta.memory_bytes),
         meta.apic.as_deref().unwrap_or("no local APIC")
     );
@@ -75,12 +76,40 @@ pub(super) fn print_meta(meta: &Meta<'_>) {
         if meta.is_clock_invariant { "invariant" } else { "not said to be invariant" },
         meta.timer_ticks
     );
+    print_clock_checks(meta);
     println!(
         "bench: seed {}, {} repetitions after {} to warm up; again: {}",
         meta.seed, meta.nr_reps, meta.nr_warm_ups, meta.command
     );
     if meta.is_emulated {
         println!("bench: emulated: times are relative only, within this run; counts are exact");
+    }
+}
+
+/// What there is to tell beside the clock's own rate: whether it can be believed, and what the CPU made of it.
+fn print_clock_checks(meta: &Meta<'_>) {
+    let second = match (meta.clock_check_hz, meta.clock_check_source.as_deref()) {
+        (Some(hz), Some(source)) => Fixed::<48>::of(format_args!("{} kHz by {source}", hz / 1000)),
+        _ => Fixed::of(format_args!("no second clock")),
+    };
+    let warp = match meta.max_warp_ticks {
+        Some(ticks) => Fixed::<48>::of(format_args!("CPUs' clocks {ticks} ticks apart at most")),
+        None => Fixed::of(format_args!("CPUs' clocks not compared")),
+    };
+    let rate = match meta.actual_rate_per_mille {
+        Some(rate) => Fixed::<48>::of(format_args!("rate {:.1} of nominal", Percent(rate, 1000))),
+        None => Fixed::of(format_args!("actual rate unknown")),
+    };
+    println!("bench: {}, {}, {}", second.as_str(), warp.as_str(), rate.as_str());
+}
+
+/// Cores, and threads of one, where the machine tells.
+fn cores(meta: &Meta<'_>) -> Fixed<48> {
+    match (meta.nr_cores, meta.threads_per_core) {
+        (Some(cores), Some(1)) => Fixed::of(format_args!(" ({cores} cores, no SMT)")),
+        (Some(cores), Some(threads)) => Fixed::of(format_args!(" ({cores} cores, {threads} threads each)")),
+        (Some(cores), None) => Fixed::of(format_args!(" ({cores} cores)")),
+        (None, _) => Fixed::of(format_args!("")),
     }
 }
 
@@ -132,6 +161,10 @@ pub(super) fn print_row(row: &Throughput<'_>, summary: Option<Summary>, to_first
 }
 
 pub(super) fn print_latency(latency: &Latency<'_>, context: Context) {
+    // Of fewer samples than that one beyond the percentile is expected not even once: it were the longest, by another name.
+    let tail = |ticks, least| -> Fixed<24> {
+        if latency.nr_samples < least { Fixed::of(format_args!("-")) } else { Fixed::of(format_args!("{ticks}")) }
+    };
     println!(
         "{:<14} {:>4} {:<12} {:<8} {:>8} {:>8} {:>9} {:>10} {:>11} {:>6}",
         name(&latency.workload, latency.scale_value),
@@ -140,8 +173,8 @@ pub(super) fn print_latency(latency: &Latency<'_>, context: Context) {
         latency.operation,
         latency.nr_samples,
         latency.p50_ticks,
-        latency.p99_ticks,
-        latency.p999_ticks,
+        tail(latency.p99_ticks, 100),
+        tail(latency.p999_ticks, 1000),
         latency.max_ticks,
         latency.timer_ticks,
     );

@@ -59,7 +59,8 @@ record! {
         actual_rate_per_mille: Option<u64>,
         /// What all random choices follow from.
         seed: u64,
-        /// Operations of each CPU in a repetition; `null` where it differs by workload, and rows tell.
+        /// Operations of each CPU in a repetition; `null` where it differs by workload and contender, and
+        /// rows tell.
         nr_ops: Option<u64>,
         /// Measured repetitions.
         nr_reps: u64,

@@ -20,12 +20,14 @@ record! {
         unit: Text<'a>,
         /// Operations of all CPUs in all measured repetitions.
         nr_ops: u64,
-        /// For each repetition the time of a CPU for one of its own operations, in thousandths of a tick. With n CPUs
-        /// there are n operations in that time.
+        /// For each repetition the time of a CPU for one of its own operations, in thousandths of a tick: the sum of what
+        /// the CPUs took, over the sum of their operations. With n CPUs there are n operations in that time, if all work
+        /// from the first to the last. Each does a given number and stops: where a lock is unfair some end early, the last
+        /// ones are then less disturbed than they were together, and the figure is better than a lasting load would be.
         milliticks_per_op: List<'a>,
         /// Locks taken in the measured repetitions, depots and slabs included.
         nr_locks: Option<u64>,
-        /// Of these, found held by another CPU.
+        /// Locks of these that were found held by another CPU; of a heap those of its depots, slabs and frames.
         nr_waits: Option<u64>,
         /// Allocations and frees that our heap counted; of frames, those that page magazines did.
         nr_heap_ops: Option<u64>,
@@ -61,9 +63,9 @@ record! {
         nr_samples: u64,
         /// Half took no longer.
         p50_ticks: u64,
-        /// 99 of 100 took no longer.
+        /// 99 of 100 took no longer. Of fewer than 100 samples that is the longest or near it: not shown to people.
         p99_ticks: u64,
-        /// 999 of 1000 took no longer.
+        /// 999 of 1000 took no longer. Of fewer than 1000 samples as for the one before.
         p999_ticks: u64,
         /// The longest.
         max_ticks: u64,

@@ -32,7 +32,10 @@ const FILLS: [u64; 4] = [0, 500, 990, 999];
 /// What one fill came to.
 #[derive(Debug, Default)]
 struct Fill {
-    /// Thousandths of all frames that are in use or in magazines.
+    /// Thousandths of all frames that are to be in use or in magazines, at least: one of [`FILLS`]. Rows go by that name,
+    /// whatever the memory, so that two recordings have the same.
+    permille: u64,
+    /// The fewest that were, before any repetition.
     used_per_mille: u64,
     /// For each repetition, for a frame taken and given back.
     milliticks: Vec<u64>,
@@ -83,7 +86,7 @@ fn pairs(nr_pairs: u64) -> core::result::Result<(u64, u64), Stop> {
     let nr_batches = nr_pairs.div_ceil(HELD as u64);
     let mut nr_bad = 0;
     for _ in 0..nr_batches {
-        if input::is_cancelled() {
+        if input::was_cancelled() {
             return Err(Stop::Cancelled);
         }
         nr_bad += batch(alloc, free);
@@ -100,7 +103,8 @@ pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
     let plan = solo.plan;
     let mut filling = Filling::new()?;
     let mut fills: [Fill; FILLS.len()] = Default::default();
-    for fill in &mut fills {
+    for (&permille, fill) in FILLS.iter().zip(&mut fills) {
+        (fill.permille, fill.used_per_mille) = (permille, u64::MAX);
         fill.milliticks.try_reserve_exact(plan.nr_reps).map_err(|_| Stop::OutOfMemory)?;
     }
     for rep in 0..plan.nr_reps {
@@ -109,7 +113,7 @@ pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
             filling.fill_to(permille);
             // The frames that are free at this fill are touched, and the code is translated.
             fill.nr_bad += pairs(2 * HELD as u64)?.1;
-            fill.used_per_mille = permille_now();
+            fill.used_per_mille = fill.used_per_mille.min(permille_now());
             let before = Asked::of_frames();
             let (played, ticks) = timed(|| pairs(plan.nr_ops.unwrap_or(DEFAULT_PAIRS)));
             let (nr_pairs, nr_bad) = played?;
@@ -122,7 +126,7 @@ pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
         filling.clear();
     }
     let subject = |fill: &Fill| Subject {
-        scale: Some(("fill_per_mille", fill.used_per_mille)),
+        scale: Some(("fill_per_mille", fill.permille)),
         ..Subject::of("frame", "bitmap", 1, "pair", &["alloc", "free"])
     };
     let rows = fills.each_ref().map(|fill| Throughput {
@@ -132,6 +136,12 @@ pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
         ..fill.asked.beside(subject(fill).row())
     });
     solo.reporter.rows(&rows);
+    // One less is what rounding and the frames that are held make of it.
+    for fill in fills.iter().filter(|fill| fill.used_per_mille + 1 < fill.permille) {
+        let Fill { permille, used_per_mille, .. } = fill;
+        solo.reporter
+            .remark(format_args!("frame: {permille} in 1000 frames were to be in use, and {used_per_mille} were"));
+    }
     for (&permille, fill) in FILLS.iter().zip(&fills) {
         filling.fill_to(permille);
         let nr_bad = solo.sample_alone(&subject(fill), NR_SAMPLED, |stopwatch| {

@@ -76,11 +76,11 @@ pub const COMMANDS: &[Command] = &[Command {
     help: "the heap beside other allocators, and the machine below",
     details: "`bench list` shows workloads and contenders; all are played if none is named. CPUs: 1, 2, 4 and so on to all.\n\
               In a repetition every contender plays N operations on each CPU; after two that warm up, R are measured, 10 if\n\
-              nothing is said. Without --ops a workload finds N while it warms up, and prints it. `quick` takes 15 seconds.\n\
+              nothing is said. Without --ops each finds N while it warms up, and what they found is printed. `quick`: 15 seconds.\n\
               Times are per operation: lower is better. `x first` is the time over that of the first row of a group,\n\
               repetition by repetition. Single operations are timed in rounds of their own.\n\
               Examples: bench; bench quick; bench pair64 larson --cpus 1,2,4,8; bench --json --contender heap,talc.\n\
-              Ends with PASS or FAIL; fails if an object is damaged or memory is not as it was. Ctrl-C stops it.",
+              Ends with PASS or FAIL; fails if an object is damaged or memory is not as it was. Ctrl-C stops it, with status 1.",
     run: bench,
 }];
 
@@ -201,13 +201,14 @@ fn run(plan: &Plan<'_>, form: Form) -> Status {
         (.., Some(difference)) => Some(Fixed::of(format_args!("{difference}"))),
         _ => None,
     };
-    let is_pass = why.is_none();
+    let (is_pass, is_stopped) = (why.is_none(), input::is_cancelled());
     reporter.end(&End {
         is_pass,
-        is_stopped: input::is_cancelled(),
+        is_stopped,
         nr_rows: reporter.nr_rows(),
         nr_bad: reporter.nr_bad(),
         why: why.as_ref().map(|why| why.as_str().into()),
     });
-    if is_pass { Status::Ok } else { Status::Failed }
+    // What was stopped has found nothing wrong, and has not done what it was told either.
+    if is_pass && !is_stopped { Status::Ok } else { Status::Failed }
 }

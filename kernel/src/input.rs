@@ -6,7 +6,7 @@
 //! Lock order: the sources are taken with interrupts off and nothing is taken while they are held; a handler that finds
 //! them taken waits for another CPU, never for its own. They make all that fill the ring one producer.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arch::i8042::{Absent, Keyboard8042};
 use arch::irq::InterruptGuard;
@@ -171,6 +171,18 @@ pub fn is_cancelled() -> bool {
     }
     if console::is_stale() && per_cpu::this().cpu == CpuId::BOOT {
         console::refresh_in_passing();
+    }
+    IS_CANCELLED.load(Ordering::Relaxed)
+}
+
+/// As [`is_cancelled`], for loops that are timed: nothing is drawn, and ports are left alone. Where input does not come by
+/// interrupt, every so many looks ask the ports after all, so that Ctrl-C ends the longest loop. On the first CPU only.
+pub fn was_cancelled() -> bool {
+    /// With 256 operations of 20 ns between two looks, some tens of milliseconds.
+    const LOOKS_OF_A_DRAIN: u32 = 4096;
+    static NR_LOOKS: AtomicU32 = AtomicU32::new(0);
+    if !has_interrupt() && NR_LOOKS.fetch_add(1, Ordering::Relaxed) % LOOKS_OF_A_DRAIN == LOOKS_OF_A_DRAIN - 1 {
+        drain();
     }
     IS_CANCELLED.load(Ordering::Relaxed)
 }

@@ -27,7 +27,7 @@ use mm::frame::PAGE_SIZE;
 
 use crate::baseline::Baseline;
 use crate::bootinfo::{self, Module};
-use crate::console::println;
+use crate::console::{self, println};
 use crate::machine::HEAP;
 use crate::shell::{Command, Status};
 use crate::time::Deadline;
@@ -103,6 +103,7 @@ impl Watcher for Progress {
             self.nr_seconds += 1;
             println!("replay: {} s, event {}", self.nr_seconds, Count(index.into()));
         }
+        console::refresh_in_passing();
     }
 }
 

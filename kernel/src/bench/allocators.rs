@@ -7,13 +7,16 @@ use kernel::figures::Ratio;
 
 use super::Part;
 use super::arena::{self, Arenas};
-use super::contenders::{BulkCache, Contender, Lineup};
+use super::contenders::{BulkCache, Contender, Lineup, MAX_LINEUP};
 use super::latency::{self, Samplers};
-use super::measure::{Group, Series};
+use super::measure::{self, Group, Series};
 use super::plan::{Plan, Stop};
 use super::reporter::Reporter;
 use super::round::Harness;
 use super::workload::{Game, NAMES, games};
+
+/// Operations of each CPU in a round of each contender; 0 of those that are left out.
+type Ops = [u64; MAX_LINEUP];
 
 /// The part.
 pub(super) static PART: Part = Part { workloads: &NAMES, play };
@@ -23,7 +26,7 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
     let harness = Harness::new(most).ok_or(Stop::OutOfMemory)?;
     let mut series = Series::new(plan.nr_reps).ok_or(Stop::OutOfMemory)?;
     let mut samplers = Samplers::new(most).ok_or(Stop::OutOfMemory)?;
-    let mut ops_of_games = Vec::new();
+    let mut ops_of_games: Vec<Ops> = Vec::new();
     let nr_games = games(plan).count();
     ops_of_games.try_reserve_exact(nr_games).map_err(|_| Stop::OutOfMemory)?;
     let arenas = Arenas::open(arena::bytes_for(most)).map_err(|_| Stop::OutOfMemory)?;
@@ -43,11 +46,11 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
         let mut tell =
             || reporter.progress(nr_done, nr_games, format_args!("{} on {}", game.workload.name, game.nr_cpus));
         let group = Group::measure(game, contenders, plan, &harness, &mut series, &mut tell)?;
-        report(&game, &group, contenders, &series, reporter);
+        report(&game, &group, contenders, plan, &series, reporter);
         ops_of_games.push(group.nr_ops);
     }
 
-    let is_timed = |(game, _): &(Game, u64)| game.size.is_none() && plan.cpus.wants_latency(game.nr_cpus);
+    let is_timed = |(game, _): &(Game, Ops)| game.size.is_none() && plan.cpus.wants_latency(game.nr_cpus);
     let timed = games(plan).zip(ops_of_games.iter().copied()).filter(is_timed);
     if timed.clone().next().is_none() {
         return Ok(());
@@ -63,34 +66,63 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
             reporter.progress(nr_done, nr_timed, format_args!("single, {} on {}", game.workload.name, game.nr_cpus))
         };
         let pass = latency::Pass { plan, harness: &harness, contenders };
-        pass.measure(&game, nr_ops, &mut samplers, reporter, tell)?;
+        pass.measure(&game, &nr_ops, &mut samplers, reporter, tell)?;
     }
     Ok(())
 }
 
-/// Hands the rows in, and says who is how much ahead.
-fn report(game: &Game, group: &Group, contenders: &[&'static Contender], series: &Series, reporter: &mut Reporter) {
+/// Hands the rows in, and says who is how much ahead, and who is left out.
+fn report(
+    game: &Game,
+    group: &Group,
+    contenders: &[&'static Contender],
+    plan: &Plan<'_>,
+    series: &Series,
+    reporter: &mut Reporter,
+) {
+    let (name, size, nr_cpus) = (game.workload.name, Bytes(game.size), game.nr_cpus);
+    let is_present = |index: &usize| group.nr_ops[*index] > 0;
+    let players = Lineup::of((0..contenders.len()).filter(is_present).map(|index| contenders[index]));
+    let players = players.contenders();
     let rows = group.rows(contenders, series);
-    let rows = &rows[..contenders.len()];
+    let rows = &rows[..players.len()];
     reporter.rows(rows);
+    for index in (0..contenders.len()).filter(|index| !is_present(index)) {
+        reporter.remark(format_args!(
+            "{name}{size} on {nr_cpus}: {} is left out: {} operations take it more than {} ms",
+            contenders[index].name,
+            game.shape.least_ops(),
+            measure::affordable_ns(plan) / 1_000_000
+        ));
+    }
     let mut best: Option<(u64, usize)> = None;
-    for index in (0..rows.len()).filter(|&index| contenders[index].is_locked_peer) {
+    for index in (0..rows.len()).filter(|&index| players[index].is_locked_peer) {
         let median = reporter.median(&rows[index]).unwrap_or(u64::MAX);
         best = best.filter(|(least, _)| *least <= median).or(Some((median, index)));
     }
-    let (name, size) = (game.workload.name, Bytes(game.size));
-    let (nr_cpus, nr_ops) = (game.nr_cpus, group.nr_ops);
-    match best {
-        Some((_, best)) if contenders[0].is_ours => {
+    let ops = || group.nr_ops[..contenders.len()].iter().copied().filter(|&nr_ops| nr_ops > 0);
+    let ops = Span(ops().min().unwrap_or(0), ops().max().unwrap_or(0));
+    match (players, best) {
+        ([first, ..], Some((_, best))) if first.is_ours => {
             let milli = reporter.ratio(&rows[best], &rows[0]).unwrap_or(0);
             reporter.sentence(format_args!(
-                "bench: {name}{size} on {nr_cpus}, {nr_ops} each: the {} is {} times as fast as the best locked, {}",
-                contenders[0].name,
+                "bench: {name}{size} on {nr_cpus}, {ops} each: the {} is {} times as fast as the best locked, {}",
+                first.name,
                 Ratio(milli, 1000),
-                contenders[best].name
+                players[best].name
             ));
         }
-        _ => reporter.sentence(format_args!("bench: {name}{size} on {nr_cpus}, {nr_ops} operations on each CPU")),
+        _ => reporter.sentence(format_args!("bench: {name}{size} on {nr_cpus}, {ops} operations on each CPU")),
+    }
+}
+
+/// Numbers from one to the other.
+struct Span(u64, u64);
+
+impl core::fmt::Display for Span {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self(least, most) = *self;
+        if least == most { write!(f, "{least}") } else { write!(f, "{least} to {most}") }
     }
 }
 

@@ -117,12 +117,17 @@ pub(super) struct Lineup {
 impl Lineup {
     /// Those that the plan wants; all but the damaged one if it names none.
     pub(super) fn new(plan: &Plan<'_>) -> Self {
-        let mut lineup = Self { places: [&DAMAGED; MAX_LINEUP], len: 0 };
         let is_wanted = |contender: &&Contender| match plan.contenders {
             Some(_) => plan.wants_contender(contender.name),
             None => !core::ptr::eq(*contender, &DAMAGED),
         };
-        for contender in all().filter(is_wanted) {
+        Self::of(all().filter(is_wanted))
+    }
+
+    /// These, of whom there are no more than [`MAX_LINEUP`].
+    pub(super) fn of(contenders: impl Iterator<Item = &'static Contender>) -> Self {
+        let mut lineup = Self { places: [&DAMAGED; MAX_LINEUP], len: 0 };
+        for contender in contenders {
             lineup.places[lineup.len] = contender;
             lineup.len += 1;
         }

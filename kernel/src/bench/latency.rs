@@ -22,7 +22,7 @@ use spin::mutex::SpinMutex;
 use workloads::Peer;
 use workloads::sizes::Random;
 
-use super::contenders::Contender;
+use super::contenders::{Contender, MAX_LINEUP};
 use super::meta;
 use super::plan::{Plan, Stop};
 use super::reporter::Reporter;
@@ -143,21 +143,40 @@ impl<P: Peer> Peer for Timed<P> {
     }
 }
 
-/// A sampler for each CPU of a round, and room for their sum.
+/// What all rounds of a contender came to, over the CPUs.
+struct Sums {
+    /// In the order of [`OPERATIONS`].
+    operations: [Histogram; OPERATIONS.len()],
+    clock: Histogram,
+    nr_bad: u64,
+}
+
+impl Sums {
+    const fn new() -> Self {
+        Self { operations: [const { Histogram::new() }; OPERATIONS.len()], clock: Histogram::new(), nr_bad: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.operations.iter_mut().chain([&mut self.clock]).for_each(Histogram::clear);
+        self.nr_bad = 0;
+    }
+}
+
+/// A sampler for each CPU of a round, and room for what each contender came to.
 pub(super) struct Samplers {
     of_cpu: Vec<SpinMutex<Sampler>>,
-    sum: Vec<Histogram>,
+    sums: Vec<Sums>,
 }
 
 impl Samplers {
-    /// For rounds of up to `nr_cpus`, 24 KiB for each; `None` if there is no memory.
+    /// For rounds of up to `nr_cpus`, 24 KiB for each and for each contender; `None` if there is no memory.
     pub(super) fn new(nr_cpus: usize) -> Option<Self> {
-        let (mut of_cpu, mut sum) = (Vec::new(), Vec::new());
+        let (mut of_cpu, mut sums) = (Vec::new(), Vec::new());
         of_cpu.try_reserve_exact(nr_cpus).ok()?;
         of_cpu.resize_with(nr_cpus, || SpinMutex::new(Sampler::new()));
-        sum.try_reserve_exact(1).ok()?;
-        sum.push(Histogram::new());
-        Some(Self { of_cpu, sum })
+        sums.try_reserve_exact(MAX_LINEUP).ok()?;
+        sums.resize_with(MAX_LINEUP, Sums::new);
+        Some(Self { of_cpu, sums })
     }
 
     /// Calls `work` on CPU number `number` of a round, and has [`Timed`] sample it.
@@ -176,12 +195,16 @@ impl Samplers {
         }
     }
 
-    /// The sum of a histogram over the CPUs.
-    fn merged(&mut self, pick: Pick) -> &Histogram {
-        let sum = &mut self.sum[0];
-        sum.clear();
-        self.of_cpu.iter().for_each(|sampler| sum.merge(pick(&sampler.lock())));
-        sum
+    /// Adds what the CPUs have timed since they were reset to what contender `index` came to.
+    fn add_to(&mut self, index: usize) {
+        let sums = &mut self.sums[index];
+        for sampler in &self.of_cpu {
+            let sampler = sampler.lock();
+            for (sum, (_, pick)) in sums.operations.iter_mut().zip(OPERATIONS) {
+                sum.merge(pick(&sampler));
+            }
+            sums.clock.merge(&sampler.clock);
+        }
     }
 }
 
@@ -211,15 +234,16 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Plays `game` with each contender, one after the other, and hands in what single operations took.
+    /// Plays `game` with all contenders in turns, `nr_ops` on each CPU or as many as percentiles want, and hands in what
+    /// single operations took. Those with 0 are left out.
     ///
     /// # Errors
     ///
-    /// That it was stopped; rows of contenders that had their turn are handed in.
+    /// That it was stopped, and nothing is handed in.
     pub(super) fn measure(
         &self,
         game: &Game,
-        nr_ops: u64,
+        nr_ops: &[u64; MAX_LINEUP],
         samplers: &mut Samplers,
         reporter: &mut Reporter,
         mut tell: impl FnMut(&mut Reporter) -> Result<(), Stop>,
@@ -227,31 +251,38 @@ impl Pass<'_> {
         let Self { plan, harness, contenders } = *self;
         let nr_rounds = if plan.is_quick { 1 } else { 3 };
         // The rarest percentile wants samples, also where rounds are short; a number that was asked for is kept to.
-        let nr_ops = plan.nr_ops.unwrap_or(nr_ops.max(LEAST_OPS / game.nr_cpus as u64));
-        for contender in contenders {
-            samplers.reset(distance(game), plan.seed);
-            let mut nr_bad = 0;
-            for rep in 0..=nr_rounds {
-                tell(reporter)?;
+        let least_ops = game.shape.whole(LEAST_OPS / game.nr_cpus as u64);
+        let is_present = |index: &usize| nr_ops[*index] > 0;
+        samplers.sums.iter_mut().for_each(Sums::clear);
+        for rep in 0..=nr_rounds {
+            tell(reporter)?;
+            // Another one begins each time, as in the rounds before: what drifts hits all alike.
+            let places = (0..contenders.len()).map(|place| (place + rep as usize) % contenders.len());
+            for index in places.filter(is_present) {
                 let seed = plan.seed.wrapping_add(rep);
-                let turn = Turn { seed, is_warm_up: false, samplers: Some(&*samplers) };
-                nr_bad += Round::play(contender, game, nr_ops, turn, harness).ok_or(Stop::Cancelled)?.nr_bad;
-                if rep == 0 {
-                    // That was to warm up: under emulation code is translated when it first runs.
-                    samplers.reset(distance(game), plan.seed);
+                samplers.reset(distance(game), seed);
+                let turn = Turn { seed, is_checked: false, samplers: Some(&*samplers) };
+                let nr_ops = plan.nr_ops.unwrap_or(nr_ops[index].max(least_ops));
+                let sample = Round::play(contenders[index], game, nr_ops, turn, harness).ok_or(Stop::Cancelled)?;
+                samplers.sums[index].nr_bad += sample.nr_bad;
+                // The first was to warm up: under emulation code is translated when it first runs.
+                if rep > 0 {
+                    samplers.add_to(index);
                 }
             }
-            reporter.add_bad(nr_bad);
-            let timer_ticks = samplers.merged(|sampler| &sampler.clock).quantile(1, 2);
-            for (operation, pick) in OPERATIONS {
-                let histogram = samplers.merged(pick);
+        }
+        for index in (0..contenders.len()).filter(is_present) {
+            let sums = &samplers.sums[index];
+            reporter.add_bad(sums.nr_bad);
+            let timer_ticks = sums.clock.quantile(1, 2);
+            for ((operation, _), histogram) in OPERATIONS.iter().zip(&sums.operations) {
                 reporter.latency(&Latency {
                     workload: game.workload.name.into(),
-                    contender: contender.name.into(),
+                    contender: contenders[index].name.into(),
                     cpus: game.nr_cpus as u64,
                     scale: None,
                     scale_value: None,
-                    operation: operation.into(),
+                    operation: (*operation).into(),
                     nr_samples: histogram.count(),
                     p50_ticks: histogram.quantile(50, 100),
                     p99_ticks: histogram.quantile(99, 100),

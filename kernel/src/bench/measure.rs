@@ -1,12 +1,12 @@
 //! A group of rows: one workload on so many CPUs, all contenders in turns, so that what drifts hits all alike.
 //!
-//! What is measured is bounded by operations. How many they are is asked for, or found before: rounds that are not measured
-//! grow until a turn of all contenders takes about as long as it should, and the number is kept from then on, the same for
-//! all of them.
+//! What is measured is bounded by operations. How many they are is asked for, or found before, for each contender by itself:
+//! rounds that are not measured grow until one takes about as long as it should, and the number is kept from then on. So the
+//! quick and the slow are timed for about as long, and everybody plays as much as the workload needs to be what it is; who
+//! cannot in reasonable time is left out.
 
 use alloc::vec::Vec;
 
-use arch::tsc;
 use kernel::samples::more_ops;
 use records::Throughput;
 
@@ -48,10 +48,43 @@ struct Cell {
 /// A group of rows.
 pub(super) struct Group {
     game: Game,
-    /// Operations of each CPU in a repetition.
-    pub(super) nr_ops: u64,
+    /// Operations of each CPU in a repetition, in the order of the line-up; 0 of those that are left out.
+    pub(super) nr_ops: [u64; MAX_LINEUP],
     /// In the order of the line-up.
     cells: [Cell; MAX_LINEUP],
+}
+
+/// Finds out how many operations `contender` needs for a round of `wanted_ns` on each CPU; 0 if the fewest that the workload
+/// may have take more than can be afforded. Adds to `nr_bad` what was bad.
+fn find_ops(
+    contender: &Contender,
+    game: &Game,
+    plan: &Plan<'_>,
+    harness: &Harness,
+    wanted_ns: u64,
+    nr_bad: &mut u64,
+) -> Result<u64, Stop> {
+    let mut nr_ops = game.shape.least_ops();
+    let Some(frequency) = time::frequency() else { return Ok(nr_ops) };
+    let mut spent_ns = |nr_ops, is_checked| {
+        let turn = Turn { seed: plan.seed, is_checked, samplers: None };
+        let sample = Round::play(contender, game, nr_ops, turn, harness).ok_or(Stop::Cancelled)?;
+        *nr_bad += sample.nr_bad;
+        // Without what goes before and after: with many CPUs that may be most of it.
+        Ok::<u64, Stop>(frequency.nanoseconds(sample.ticks / game.nr_cpus as u64))
+    };
+    spent_ns(nr_ops, true)?;
+    // So many steps at most: a number that does not grow the time is as good as any.
+    for step in 0..MAX_STEPS {
+        // The better of two: code that runs for the first time is translated, and a host takes CPUs away.
+        let spent_ns = spent_ns(nr_ops, false)?.min(spent_ns(nr_ops, false)?);
+        if step == 0 && spent_ns > affordable_ns(plan) {
+            return Ok(0);
+        }
+        let Some(more) = more_ops(nr_ops, spent_ns, wanted_ns, MOST_OPS) else { break };
+        nr_ops = game.shape.whole(more);
+    }
+    Ok(nr_ops)
 }
 
 /// One turn of all contenders, repetition `rep` of them: another one begins each time, so that nobody always follows the same
@@ -59,7 +92,7 @@ pub(super) struct Group {
 fn turn_of_all(
     game: &Game,
     contenders: &[&'static Contender],
-    nr_ops: u64,
+    nr_ops: &[u64; MAX_LINEUP],
     rep: usize,
     turn: Turn<'_>,
     harness: &Harness,
@@ -67,7 +100,9 @@ fn turn_of_all(
 ) -> Result<(), Stop> {
     for place in 0..contenders.len() {
         let index = (place + rep) % contenders.len();
-        take(index, Round::play(contenders[index], game, nr_ops, turn, harness).ok_or(Stop::Cancelled)?);
+        if nr_ops[index] > 0 {
+            take(index, Round::play(contenders[index], game, nr_ops[index], turn, harness).ok_or(Stop::Cancelled)?);
+        }
     }
     Ok(())
 }
@@ -87,33 +122,22 @@ impl Group {
         tell: &mut dyn FnMut() -> Result<(), Stop>,
     ) -> Result<Self, Stop> {
         let mut cells = [Cell::default(); MAX_LINEUP];
-        let warm_up = Turn { seed: plan.seed, is_warm_up: true, samplers: None };
-        let mut nr_ops = plan.nr_ops.unwrap_or(LEAST_OPS);
+        let mut nr_ops = [plan.nr_ops.unwrap_or(0); MAX_LINEUP];
         if plan.nr_ops.is_none() {
-            let mut turn = |nr_ops| {
+            let wanted_ns = turn_ns(&game, plan) / contenders.len().max(1) as u64;
+            for (index, contender) in contenders.iter().enumerate() {
                 tell()?;
-                let start = tsc::read();
-                turn_of_all(&game, contenders, nr_ops, 0, warm_up, harness, |index, sample| {
-                    cells[index].nr_bad += sample.nr_bad;
-                })?;
-                Ok::<u64, Stop>(tsc::read().wrapping_sub(start))
-            };
-            // So many steps at most: a number that does not grow the time is as good as any.
-            for _ in 0..MAX_STEPS {
-                // The better of two: code that runs for the first time is translated, and a host takes CPUs away.
-                let ticks = turn(nr_ops)?.min(turn(nr_ops)?);
-                let Some(frequency) = time::frequency() else { break };
-                let spent_ns = frequency.nanoseconds(ticks);
-                let Some(more) = more_ops(nr_ops, spent_ns, turn_ns(&game, plan), MOST_OPS) else { break };
-                nr_ops = more;
+                nr_ops[index] = find_ops(contender, &game, plan, harness, wanted_ns, &mut cells[index].nr_bad)?;
             }
         }
         series.values.iter_mut().for_each(Vec::clear);
         for rep in 0..plan.nr_warm_ups + plan.nr_reps {
             tell()?;
             let is_warm_up = rep < plan.nr_warm_ups;
-            let turn = Turn { seed: plan.seed.wrapping_add(rep as u64), is_warm_up, samplers: None };
-            turn_of_all(&game, contenders, nr_ops, rep, turn, harness, |index, sample| {
+            // Who found a number was checked then; all other rounds run the code that is measured, so that it is warm.
+            let is_checked = rep == 0 && is_warm_up && plan.nr_ops.is_some();
+            let turn = Turn { seed: plan.seed.wrapping_add(rep as u64), is_checked, samplers: None };
+            turn_of_all(&game, contenders, &nr_ops, rep, turn, harness, |index, sample| {
                 let cell = &mut cells[index];
                 cell.nr_bad += sample.nr_bad;
                 if !is_warm_up {
@@ -126,14 +150,15 @@ impl Group {
         Ok(Self { game, nr_ops, cells })
     }
 
-    /// A row for each contender, in the order of the line-up; those behind its end are empty.
+    /// A row for each contender that was not left out, in the order of the line-up; those behind the last are empty.
     pub(super) fn rows<'s>(
         &self,
         contenders: &[&'static Contender],
         series: &'s Series,
     ) -> [Throughput<'s>; MAX_LINEUP] {
-        core::array::from_fn(|index| {
-            let Some(contender) = contenders.get(index) else { return Throughput::default() };
+        let mut present = contenders.iter().enumerate().filter(|(index, _)| self.nr_ops[*index] > 0);
+        core::array::from_fn(|_| {
+            let Some((index, contender)) = present.next() else { return Throughput::default() };
             let Cell { nr_ops, counts, nr_bad } = self.cells[index];
             let of_ours = |count| contender.is_ours.then_some(count);
             Throughput {
@@ -164,14 +189,17 @@ fn milliticks(sample: &Sample) -> u64 {
     u64::try_from(milli).unwrap_or(u64::MAX)
 }
 
-/// With which a search begins: a part of a round between two looks at the keyboard.
-const LEAST_OPS: u64 = 256;
 const MOST_OPS: u64 = 4_000_000;
 const MAX_STEPS: usize = 6;
 
-/// How long a turn of all contenders should take. A whole run then takes about a minute and a half on 8 CPUs; a row of one
-/// size class less than others, as there are many.
+/// How long a turn of all contenders should take, without what goes before and after each. A whole run then takes about a
+/// minute and a half on 8 CPUs; a row of one size class less than others, as there are many.
 fn turn_ns(game: &Game, plan: &Plan<'_>) -> u64 {
-    let full = if game.size.is_some() { 16_000_000 } else { 64_000_000 };
+    let full = if game.size.is_some() { 12_000_000 } else { 40_000_000 };
     if plan.is_quick { full / 4 } else { full }
+}
+
+/// How long the shortest round of a contender may take: it is played some fifteen times.
+pub(super) fn affordable_ns(plan: &Plan<'_>) -> u64 {
+    if plan.is_quick { 80_000_000 } else { 160_000_000 }
 }

@@ -90,8 +90,8 @@ pub(super) struct Plan<'a> {
     /// Names of contenders, separated by commas; all are wanted if there are none.
     pub(super) contenders: Option<&'a str>,
     pub(super) cpus: Sweep,
-    /// Operations of each CPU in a repetition. Without it each workload finds a number while it warms up, prints it, and
-    /// keeps to it: what is measured is bounded by operations, never by time.
+    /// Operations of each CPU in a repetition. Without it each contender finds a number for each workload while it warms
+    /// up, and keeps to it: what is measured is bounded by operations, never by time.
     pub(super) nr_ops: Option<u64>,
     /// Measured repetitions.
     pub(super) nr_reps: usize,

@@ -16,7 +16,7 @@ use super::keeper::Keeper;
 use super::plan::Stop;
 use super::tables::{self, Kind};
 use super::{meta, tables::Context};
-use crate::console::{print, println};
+use crate::console::{self, print, println};
 use crate::time::Deadline;
 use crate::{input, shell};
 
@@ -118,8 +118,8 @@ impl Reporter {
     }
 
     /// Where we are: step `done` of `all`, and what it is. Shown on a line that the next one overwrites where there is a
-    /// terminal, else on one of its own if nothing was printed for a while. Costs a reading of the clock: not within what
-    /// is measured.
+    /// terminal, else on one of its own if nothing was printed for a while. Then the screen shows all of it. Not within what
+    /// is measured, before that: loops that are timed ask [`input::was_cancelled`], which draws nothing.
     ///
     /// # Errors
     ///
@@ -135,6 +135,8 @@ impl Reporter {
             self.progress_due = Deadline::after_ns(QUIET_NS);
             println!("bench: [{done}/{all}] {what}");
         }
+        // What follows is measured: nobody draws then.
+        console::refresh();
         Ok(())
     }
 

@@ -89,8 +89,8 @@ impl Harness {
 #[derive(Clone, Copy)]
 pub(super) struct Turn<'a> {
     pub(super) seed: u64,
-    /// Nothing is measured, everything is checked.
-    pub(super) is_warm_up: bool,
+    /// Everything is looked at, also what the shape frees at once: other code than that which is measured.
+    pub(super) is_checked: bool,
     /// Single operations are timed, which disturbs the whole.
     pub(super) samplers: Option<&'a Samplers>,
 }
@@ -103,7 +103,7 @@ pub(super) struct Round<'a> {
     pub(super) harness: &'a Harness,
     /// Pairs for each CPU. Batches are played whole.
     pub(super) nr_pairs: u64,
-    pub(super) is_warm_up: bool,
+    pub(super) is_checked: bool,
     samplers: Option<&'a Samplers>,
     counts: fn() -> Counts,
     barrier: Barrier,
@@ -142,7 +142,7 @@ impl<'a> Round<'a> {
             seed: turn.seed,
             harness,
             nr_pairs,
-            is_warm_up: turn.is_warm_up,
+            is_checked: turn.is_checked,
             samplers: turn.samplers,
             counts: contender.counts,
             barrier: Barrier::new(nr_cpus),
@@ -196,9 +196,9 @@ impl<'a> Round<'a> {
         self.nr_bad.fetch_add(nr_bad, Ordering::Relaxed);
     }
 
-    /// Whether the round was stopped. The first CPU watches the keyboard for all.
+    /// Whether the round was stopped. The first CPU watches for all, and does no more than that: it is being timed.
     pub(super) fn is_over(&self, number: usize) -> bool {
-        if number == 0 && input::is_cancelled() {
+        if number == 0 && input::was_cancelled() {
             self.is_over.store(true, Ordering::Relaxed);
         }
         self.is_over.load(Ordering::Relaxed)

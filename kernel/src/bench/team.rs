@@ -54,9 +54,9 @@ impl Over {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether to stop. The first CPU watches the keyboard for all.
+    /// Whether to stop. The first CPU watches for all, and does no more than that: it is being timed.
     fn look(&self, number: usize) -> bool {
-        if number == 0 && input::is_cancelled() {
+        if number == 0 && input::was_cancelled() {
             self.set();
         }
         self.is_set()

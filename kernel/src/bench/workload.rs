@@ -1,7 +1,12 @@
 //! What is played: one list, one line each; the names and shapes are those of the native benchmark and of the literature,
 //! which the loops themselves name ([`workloads`]).
 
+use workloads::bulk::BULK;
+use workloads::handoff::{NR_PLACES, PAIRS_PER_SWAP};
+use workloads::{rptest, sh6};
+
 use super::plan::Plan;
+use super::round::{BATCH, CHUNK, NR_LIVE};
 
 /// The code of a workload. See [`super::shapes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,44 @@ pub(super) enum Shape {
     Thrash,
     /// As `Thrash`, after each CPU freed one of several neighbours.
     Scratch,
+}
+
+impl Shape {
+    /// Pairs that are played together or not at all.
+    fn unit(self) -> u64 {
+        match self {
+            Self::Lifo | Self::Fifo => BATCH as u64,
+            Self::Bulk => BULK as u64,
+            Self::Sh6 => sh6::BATCH as u64,
+            Self::Larson => PAIRS_PER_SWAP,
+            Self::Pair(_)
+            | Self::PairMix
+            | Self::Mstress
+            | Self::Rptest
+            | Self::Xmalloc
+            | Self::Thrash
+            | Self::Scratch => 1,
+        }
+    }
+
+    /// As many pairs of a CPU as it takes to be this workload and no other: until what a round begins with has been
+    /// replaced several times, sets have been exchanged as often, a ring has gone round.
+    pub(super) fn least_ops(self) -> u64 {
+        const TIMES: u64 = 4;
+        match self {
+            Self::Pair(_) | Self::PairMix | Self::Thrash | Self::Scratch => CHUNK,
+            Self::Lifo | Self::Fifo | Self::Bulk => 2 * self.unit(),
+            Self::Sh6 | Self::Larson => TIMES * self.unit(),
+            Self::Mstress => TIMES * NR_LIVE as u64,
+            Self::Rptest => TIMES * rptest::NR_LIVE as u64,
+            Self::Xmalloc => TIMES * NR_PLACES as u64,
+        }
+    }
+
+    /// `nr_ops`, or a few more: whole units.
+    pub(super) fn whole(self, nr_ops: u64) -> u64 {
+        nr_ops.next_multiple_of(self.unit())
+    }
 }
 
 /// A workload.

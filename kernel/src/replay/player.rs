@@ -241,7 +241,10 @@ pub(crate) fn play<O: Objects>(stage: &Stage<'_>, player: usize, watcher: &mut i
         }
         nr_played += 1;
         if player == 0 && nr_played % STRIDE == 0 {
-            watch(stage);
+            // No more than that: who plays may be timed.
+            if input::was_cancelled() {
+                stage.fail(Failure::Stopped);
+            }
             watcher.look(index);
         }
     }

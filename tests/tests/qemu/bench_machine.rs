@@ -270,7 +270,8 @@ fn ctrl_c() -> Outcome {
         typist.reads(heading)?;
         typist.keys(CTRL_C);
         typist.reads("bench: PASS rows=0 bad=0 stopped")?;
-        typist.prompt()?;
+        let status = typist.prompt()?;
+        typist.expect(status == 1, format!("a run that was stopped to have failed, status {status}"))?;
         let (_, status) = typist.enter("mem")?;
         typist.expect(status == 0, "mem to add up after the interruption")?;
     }

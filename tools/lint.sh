@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
 cargo clippy --quiet --all-targets -p mm -p smp -p workloads -p records --features records/read -p plot -p report \
-    -p qr --features qr/host -p tests -- -D warnings
+    -p trace -p figures -p qr --features qr/host -p tests -- -D warnings
 # Without the peers in C and C++, which want compilers for these.
 cargo clippy --quiet --all-targets -p bench --no-default-features -- -D warnings
 cargo clippy --quiet --all-targets -p recorder -- -D warnings

@@ -36,6 +36,7 @@ failures() { totals | cut -d ' ' -f 2; }
 host() {
     stage "mm and smp" cargo test --no-fail-fast --quiet -p mm -p smp
     stage "workloads and records" cargo test --no-fail-fast --quiet -p workloads -p records --features records/read
+    stage "recorded traffic and figures" cargo test --no-fail-fast --quiet -p trace -p figures
     stage "charts and report" cargo test --no-fail-fast --quiet -p plot -p report
     stage "QR codes, there and back" cargo test --no-fail-fast --quiet -p qr --features host
     stage "pure parts of kernel and arch" cargo test --no-fail-fast --quiet -p kernel -p arch --lib

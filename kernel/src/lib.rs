@@ -55,8 +55,6 @@ pub mod units;
 pub mod words;
 
 // What is printed.
-#[path = "pure/figures.rs"]
-pub mod figures;
 #[path = "pure/fixed.rs"]
 pub mod fixed;
 #[path = "pure/report.rs"]
@@ -68,6 +66,7 @@ pub mod symbols;
 #[path = "pure/table.rs"]
 pub mod table;
 
+pub use ::figures;
 pub use mm::histogram;
 pub use records::json;
 
@@ -80,12 +79,9 @@ pub mod memtest;
 pub mod plan;
 #[path = "pure/rng.rs"]
 pub mod rng;
-#[path = "pure/trace.rs"]
-pub mod trace;
-#[path = "pure/trace_check.rs"]
-pub mod trace_check;
-#[path = "pure/trace_fault.rs"]
-pub mod trace_fault;
+
+pub use ::trace;
+pub use trace::{check as trace_check, fault as trace_fault};
 
 #[cfg(test)]
 #[path = "pure/line_model.rs"]

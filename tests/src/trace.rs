@@ -1,5 +1,6 @@
 //! Recordings of allocator traffic, format KMTRACE1: made by hand here, whole and damaged, to see the kernel refuse
-//! what is wrong and name the event.
+//! what is wrong and name the event. Written apart from `bench/trace` on purpose, so that reader and writer cannot share
+//! a mistake; a test holds the two against each other.
 //!
 //! All little-endian. Header of 32 bytes: magic, u32 CPUs, u32 objects, u64 events, u64 peak of live bytes. Each event
 //! 8 bytes: u32 object id, then u32 with the operation in bits 0-1, the CPU in bits 2-7 and the size in bits 8-31.
@@ -127,6 +128,20 @@ mod tests {
         assert_eq!(whole.len(), 32 + 8 * Recording::small().events.len());
         for bad in damaged() {
             assert_ne!(bad.bytes, whole, "{}", bad.name);
+        }
+    }
+
+    #[test]
+    fn the_format_s_own_checker_accepts_the_small_one_and_names_what_is_damaged() {
+        let check = |bytes: &[u8]| {
+            let trace = trace::Trace::parse(bytes)?;
+            let mut scratch = vec![trace::check::ObjectState::NEW; trace.header().nr_objects as usize];
+            trace.validate(&mut scratch).map(|checked| *checked.summary())
+        };
+        assert_eq!(check(&Recording::small().encode()).map(|summary| summary.nr_events), Ok(8));
+        for bad in damaged() {
+            let found = check(&bad.bytes).expect_err(bad.name);
+            assert_eq!(found.event, bad.event.map(|event| event as u64), "{}: {found}", bad.name);
         }
     }
 

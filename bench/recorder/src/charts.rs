@@ -4,7 +4,7 @@
 
 use crate::error::{Error, IoExt};
 use crate::survey::{KindSurvey, NR_LIFETIMES, Survey};
-use kernel::figures::{Bytes, Count, Percent};
+use figures::{Bytes, Count, Percent};
 use plot::drawing::Shape;
 use plot::{Axis, Band, Column, ColumnChart, Drawing, Head, Layout, LineChart, Point, Series, Unit};
 use std::fmt::Write;

@@ -3,9 +3,9 @@
 //! Called by: the program's `info`.
 
 use crate::survey::{CpuSurvey, KindSurvey, Moment, NR_LIFETIMES, Survey};
-use kernel::figures::{Bytes, Count, Percent};
-use kernel::json;
+use figures::{Bytes, Count, Percent};
 use mm::size_class::{self, NR_CLASSES};
+use records::json;
 use std::fmt::{self, Write};
 
 /// Columns of the small picture of live bytes.

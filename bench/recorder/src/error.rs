@@ -4,10 +4,10 @@
 
 use crate::format::FormatError;
 use crate::page::PageFault;
-use kernel::trace::Kind;
-use kernel::trace_fault::Damaged;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
+use trace::Kind;
+use trace::fault::Damaged;
 
 /// Why there is no recording.
 #[derive(Debug)]

@@ -21,8 +21,8 @@
 
 use crate::decode::{Call, Record};
 use crate::pages::{Pages, Piece};
-use kernel::trace::{Action, HEADER_LEN, Kind, MAGIC, MAX_CPUS};
 use std::collections::HashMap;
+use trace::{Action, HEADER_LEN, Kind, MAGIC, MAX_CPUS};
 
 /// Sizes have 24 bits.
 const MAX_SIZE: u64 = (1 << 24) - 1;

@@ -1,9 +1,9 @@
 //! Tests of `ledger`: each of its rules, and any events at all against the kernel's own checker.
 
 use super::*;
-use kernel::trace::{Event, Trace};
-use kernel::trace_check::{ObjectState, Summary};
 use proptest::prelude::*;
+use trace::check::{ObjectState, Summary};
+use trace::{Event, Trace};
 
 const PAGE: u64 = 4096;
 const A: u64 = 0xffff_8880_0000_1000;

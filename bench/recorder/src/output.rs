@@ -3,11 +3,11 @@
 //! Called by: [`crate::record`].
 
 use crate::error::{Error, IoExt};
-use kernel::trace::Trace;
-use kernel::trace_check::{ObjectState, Summary};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use trace::Trace;
+use trace::check::{ObjectState, Summary};
 
 /// Where a recording will go.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Drop for Partial {
 /// # Errors
 ///
 /// What is wrong, and at which event.
-pub fn check(bytes: &[u8]) -> Result<Summary, kernel::trace_fault::Damaged> {
+pub fn check(bytes: &[u8]) -> Result<Summary, trace::fault::Damaged> {
     let trace = Trace::parse(bytes)?;
     let mut scratch = vec![ObjectState::NEW; trace.header().nr_objects as usize];
     trace.validate(&mut scratch).map(|checked| *checked.summary())

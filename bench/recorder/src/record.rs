@@ -18,11 +18,11 @@ use crate::page::PageLayout;
 use crate::signals;
 use crate::slab_pages;
 use crate::tracefs::{self, Tracefs};
-use kernel::trace::Kind;
-use kernel::trace_check::Summary;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use trace::Kind;
+use trace::check::Summary;
 
 /// How long events may lie in a buffer that does not fill up.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);

@@ -8,11 +8,11 @@
 //!
 //! Called by: [`crate::description`] and [`crate::charts`].
 
-use kernel::histogram::Histogram;
-use kernel::trace::{Action, Kind, Trace};
-use kernel::trace_check::{NR_SIZE_CLASSES, ObjectState, Summary};
-use kernel::trace_fault::Damaged;
+use mm::histogram::Histogram;
 use mm::size_class;
+use trace::check::{NR_SIZE_CLASSES, ObjectState, Summary};
+use trace::fault::Damaged;
+use trace::{Action, Kind, Trace};
 
 /// Moments of its course that are kept.
 pub const NR_MOMENTS: usize = 240;
@@ -108,7 +108,7 @@ impl Survey {
         let checked = trace.validate(&mut scratch)?;
         let (trace, objects, summary) = (*checked.trace(), checked.objects(), *checked.summary());
 
-        let is_tail = |event: &kernel::trace::Event| event.action == Action::Free && event.cpu == 0;
+        let is_tail = |event: &trace::Event| event.action == Action::Free && event.cpu == 0;
         let nr_live_at_end = trace.events().rev().take_while(is_tail).count() as u64;
         let mut survey = Survey::empty(summary, trace.header().nr_cpus as usize, nr_live_at_end);
         let end = summary.nr_events - nr_live_at_end;

@@ -3,7 +3,7 @@
 //! Called by: the program, on standard error: standard output is the command's.
 
 use crate::record::Outcome;
-use kernel::figures::{Bytes, Count, Nanos, Percent};
+use figures::{Bytes, Count, Nanos, Percent};
 use std::fmt;
 use std::path::Path;
 
@@ -60,7 +60,7 @@ impl fmt::Display for Told<'_> {
         if !left_out.is_empty() {
             writeln!(f)?;
         }
-        if usize::from(*nr_cpus) > kernel::trace::MAX_CPUS {
+        if usize::from(*nr_cpus) > trace::MAX_CPUS {
             writeln!(f, "recorded: the format has 64 CPUs: CPU n of {nr_cpus} is recorded as n mod 64")?;
         }
         if self.outcome.is_full {

@@ -4,13 +4,13 @@
 //! Where no tracefs is mounted, a test starts itself once more in a mount namespace of its own and mounts it there: nothing
 //! of the system's is changed, and nothing is left.
 
-use kernel::trace::Trace;
-use kernel::trace_check::{ObjectState, Summary};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use trace::Trace;
+use trace::check::{ObjectState, Summary};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bandolier-trace");
 const MOUNTED: &str = "BANDOLIER_TEST_TRACEFS";

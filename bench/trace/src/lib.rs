@@ -8,12 +8,22 @@
 //! Little-endian. Ops: 0 object alloc, 1 object free, 2 page-run alloc (4096 << order bytes), 3 page-run free. Events
 //! stand in the order in which the machine saw them; ids are dense from 0, each is allocated once and freed once.
 //!
-//! This file reads the format; `trace_check` decides whether a recording keeps these rules; `trace_fault` names what
-//! may be wrong with it.
+//! This file reads the format; [`check`] decides whether a recording keeps these rules; [`fault`] names what may be wrong
+//! with it. What `recorder` writes and what the kernel's `replay` plays is judged by the same lines.
+//!
+//! A recording comes from outside: it is refused with the offending value, never believed, and never causes a panic.
 //!
 //! Invariant: a [`Trace`] has as many events as its header says, 1 to 64 CPUs, and no more objects than events.
 
-use crate::trace_fault::{Damaged, Fault};
+#![cfg_attr(not(any(test, feature = "fixture")), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod fault;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+
+use crate::fault::{Damaged, Fault};
 use core::fmt;
 
 /// What a recording begins with.
@@ -155,47 +165,6 @@ impl fmt::Display for Kind {
             Kind::Object => "object",
             Kind::PageRun => "page run",
         })
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod fixture {
-    //! Recordings made by hand, for the tests of every module that reads them.
-
-    use super::*;
-
-    pub(crate) const OBJECT: u32 = 0;
-    pub(crate) const RUN: u32 = 2;
-    pub(crate) const FREE: u32 = 1;
-
-    /// (op, cpu, id, size)
-    pub(crate) type Raw = (u32, u8, u32, u32);
-
-    pub(crate) fn bytes(nr_cpus: u32, nr_objects: u32, peak_live_bytes: u64, events: &[Raw]) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(nr_cpus.to_le_bytes());
-        bytes.extend(nr_objects.to_le_bytes());
-        bytes.extend((events.len() as u64).to_le_bytes());
-        bytes.extend(peak_live_bytes.to_le_bytes());
-        for &(op, cpu, id, size) in events {
-            bytes.extend(id.to_le_bytes());
-            bytes.extend((op | u32::from(cpu) << 2 | size << 8).to_le_bytes());
-        }
-        bytes
-    }
-
-    /// Two CPUs, two objects and a page run; 4196 bytes at the peak, one free on another CPU.
-    pub(crate) const GOOD: [Raw; 6] = [
-        (OBJECT, 0, 0, 100),
-        (RUN, 1, 1, 4096),
-        (OBJECT | FREE, 1, 0, 0),
-        (OBJECT, 0, 2, 64),
-        (OBJECT | FREE, 0, 2, 0),
-        (RUN | FREE, 1, 1, 0),
-    ];
-
-    pub(crate) fn good() -> Vec<u8> {
-        bytes(2, 3, 4196, &GOOD)
     }
 }
 

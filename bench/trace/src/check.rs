@@ -6,10 +6,10 @@
 //!
 //! Invariant: holding a [`Checked`] means that all of this is so.
 //!
-//! Called by: the replay command, with scratch memory that it allocated fallibly (8 bytes an object).
+//! Called by: the kernel's replay, and `recorder` for what it is about to write or describe, each with scratch memory that it allocated fallibly (8 bytes an object).
 
-use crate::trace::{Action, Event, Kind, Trace};
-use crate::trace_fault::{Damaged, Fault};
+use crate::fault::{Damaged, Fault};
+use crate::{Action, Event, Kind, Trace};
 
 /// The page size of the recorded machine: sizes of page runs are this, shifted by the order.
 const PAGE_BYTES: u32 = 4096;
@@ -264,5 +264,5 @@ impl<'t, 's> Checked<'t, 's> {
 }
 
 #[cfg(test)]
-#[path = "trace_check_tests.rs"]
+#[path = "check_tests.rs"]
 mod tests;

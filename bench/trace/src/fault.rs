@@ -1,8 +1,8 @@
 //! What may be wrong with a recording, and how it is said.
 //!
-//! Produced by: `trace` for the header, `trace_check` for the events.
+//! Produced by: [`crate::Trace::parse`] for the header, [`crate::check`] for the events.
 
-use crate::trace::{EVENT_LEN, HEADER_LEN, Kind, MAX_CPUS};
+use crate::{EVENT_LEN, HEADER_LEN, Kind, MAX_CPUS};
 use core::fmt;
 
 /// A recording is damaged: where, and how.

@@ -15,6 +15,8 @@ pub use fixed::{Fadt, Hpet};
 pub use madt::{Entries, Madt, MadtEntry};
 pub use table::{Root, Table};
 
+use core::fmt;
+
 /// Memory by physical address.
 pub trait PhysicalMemory {
     /// Fills `buffer` from `phys`, or returns false if any of it cannot be read. Must not fault.
@@ -82,6 +84,20 @@ pub enum AcpiError {
         /// The signature.
         signature: [u8; 4],
     },
+}
+
+impl fmt::Display for AcpiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { phys } => write!(f, "no memory answers at {phys:#x}"),
+            Self::WrongSignature { phys, found } => {
+                write!(f, "the table at {phys:#x} has the signature \"{}\"", found.escape_ascii())
+            }
+            Self::BadChecksum { phys } => write!(f, "the table at {phys:#x} has a wrong checksum"),
+            Self::BadLength { phys, length } => write!(f, "the table at {phys:#x} claims {length} bytes"),
+            Self::NotFound { signature } => write!(f, "no table \"{}\" is listed", signature.escape_ascii()),
+        }
+    }
 }
 
 #[cfg(test)]

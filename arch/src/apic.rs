@@ -94,6 +94,12 @@ pub struct WrongMode {
     pub actual: Mode,
 }
 
+impl fmt::Display for WrongMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the local APIC is in the mode {}", self.actual)
+    }
+}
+
 /// An interrupt was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {

@@ -6,9 +6,10 @@
 //! rather than assumed. The keyboard itself is not reset: that takes up to half a second, and it works without.
 //!
 //! Called by: the kernel's input, on the first CPU. Context: [`Keyboard8042::receive`] may be called in an interrupt
-//! handler, by one caller at a time.
+//! handler; that only one caller does at a time is what its `&mut` says.
 
 use crate::port;
+use core::fmt;
 
 /// ISA line of the keyboard.
 pub const IRQ: u8 = 1;
@@ -48,8 +49,9 @@ const MAX_POLLS: u32 = 50_000;
 /// Bytes that can wait in the controller and behind it.
 const MAX_LEFT: u32 = 64;
 
-/// A keyboard at the first port of a controller that answered.
-#[derive(Clone, Copy, Debug)]
+/// A keyboard at the first port of a controller that answered. There is one, and it cannot be copied: who holds it is the
+/// one who takes its bytes.
+#[derive(Debug)]
 pub struct Keyboard8042 {
     is_translated: bool,
     has_acknowledged: bool,
@@ -72,6 +74,18 @@ pub enum Absent {
         /// What it answered.
         answer: u8,
     },
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoController => f.write_str("there is no controller"),
+            Self::Silent { command } => write!(f, "the controller does not answer command {command:#04x}"),
+            Self::Broken { command, answer } => {
+                write!(f, "the controller answered command {command:#04x} with {answer:#04x}")
+            }
+        }
+    }
 }
 
 fn status() -> u8 {
@@ -199,14 +213,14 @@ impl Keyboard8042 {
     ///
     /// # Errors
     /// [`Absent::Silent`]: it has none then.
-    pub fn enable_interrupt(&self) -> Result<(), Absent> {
+    pub fn enable_interrupt(&mut self) -> Result<(), Absent> {
         let found = configuration()?;
         tell(WRITE_CONFIGURATION)?;
         send(found | FIRST_INTERRUPT)
     }
 
     /// The next byte of a scan code. Take until `None`: the line is edge-triggered.
-    pub fn receive(&self) -> Option<u8> {
+    pub fn receive(&mut self) -> Option<u8> {
         for _ in 0..MAX_LEFT {
             let status = status();
             if status == 0xff || status & STATUS_OUTPUT_FULL == 0 {

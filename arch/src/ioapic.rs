@@ -7,6 +7,7 @@
 //! Works the same under both local APIC modes, with ids up to 254: more needs interrupt remapping.
 //! Called by: boot, with a lock around it.
 
+use core::fmt;
 use x2apic::ioapic::{IrqFlags, IrqMode, RedirectionTableEntry};
 
 /// One I/O APIC.
@@ -52,6 +53,18 @@ pub enum RouteError {
         /// The vector asked for.
         vector: u8,
     },
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOurs { gsi, first, nr_inputs } => {
+                write!(f, "the I/O APIC with inputs {first} and up, {nr_inputs} of them, has no input {gsi}")
+            }
+            Self::DestinationTooWide { apic_id } => write!(f, "APIC id {apic_id} is too large for an I/O APIC"),
+            Self::BadVector { vector } => write!(f, "vector {vector:#x} cannot be delivered"),
+        }
+    }
 }
 
 impl IoApic {

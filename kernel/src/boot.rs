@@ -39,11 +39,11 @@ extern "C" fn first_cpu() -> ! {
     early_traps(); //                             from here on a fault prints instead of resetting
     let info = or_stop(BootInfo::take()); //      copies of all that the bootloader says
     devices::find(info); //                       what ACPI says, read through the bootloader's mapping
-    or_stop(clock::init(features).map_err(DebugAsDisplay)); // how fast the TSC ticks
+    or_stop(clock::init(features)); //            how fast the TSC ticks
     others::init_memory(info); //                 every usable frame into the bitmap; the heap works after this
     console::keep_scrollback(); //                the one time that the screen takes memory
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
-    let apic = or_stop(find_apic(features).map_err(DebugAsDisplay)); // x2APIC or xAPIC, as we found it
+    let apic = or_stop(find_apic(features)); //   x2APIC or xAPIC, as we found it
     machine::set_apic(apic);
     let own = or_stop(Equipment::for_first_cpu()); // guarded stacks; the bootloader's stack is left here
     // SAFETY: a stack of this CPU's own, mapped and unused; nothing on the old one is needed.
@@ -57,7 +57,7 @@ extern "C" fn first_cpu_on_own_stack(equipment: *mut ()) -> ! {
     join_this_cpu(&own); //                    descriptor tables, traps, APIC, shootdowns, calls
     log_machine();
     if let Some(apic) = machine::apic() {
-        input::init_keyboard();
+        input::init_keyboard(); //              before its interrupt is routed; none is no error
         devices::get().inspect(|devices| devices.route_console(apic)); // console input by interrupt
     }
     // SAFETY: traps are loaded, no lock is held.
@@ -167,12 +167,22 @@ fn find_apic(features: &Features) -> Result<LocalApic, ApicError> {
     }
 }
 
-#[derive(Debug)]
-#[expect(dead_code, reason = "the values are for the message, by Debug")]
 enum ApicError {
     Mode(apic::WrongMode),
     Memory(mm::error::Error),
     Unusable { mode: Mode },
+}
+
+impl Display for ApicError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Mode(wrong) => write!(f, "{wrong}"),
+            Self::Memory(error) => write!(f, "the local APIC cannot be mapped: {error}"),
+            Self::Unusable { mode } => {
+                write!(f, "the local APIC is in the mode {mode}, which this CPU cannot be used in")
+            }
+        }
+    }
 }
 
 /// Every CPU must run with the first one's control registers: a CPU with other rights or memory types would break what
@@ -208,13 +218,4 @@ pub fn or_stop<T, E: Display>(result: Result<T, E>) -> T {
         console::refresh();
         qemu::exit(BAD_BOOT)
     })
-}
-
-/// For errors of which Debug says enough.
-pub struct DebugAsDisplay<E>(pub E);
-
-impl<E: core::fmt::Debug> Display for DebugAsDisplay<E> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
 }

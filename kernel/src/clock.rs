@@ -70,8 +70,12 @@ pub fn settle() {
     let settled = match wanted() {
         Some(Wanted::Hpet) => match references::hpet() {
             Some(Ok(measured)) => measured,
-            other => {
-                log!("tsc: no rate by the HPET ({other:?})");
+            Some(Err(error)) => {
+                log!("tsc: no rate by the HPET: {error}");
+                first
+            }
+            None => {
+                log!("tsc: no rate by the HPET: there is none to be used");
                 first
             }
         },

@@ -140,8 +140,12 @@ pub fn has_serial() -> bool {
 
 /// Gives the screen memory for scrollback, and says what it is. Once, when there is memory.
 pub fn keep_scrollback() {
+    // Memory first, the console second: nothing is taken while it is held.
+    let cells = with_screen(|screen| screen.size()).and_then(screen::cells_with_scrollback);
     let said = with_screen(|screen| {
-        screen.keep_scrollback();
+        if let Some(cells) = cells {
+            screen.keep_scrollback(cells);
+        }
         (screen.pixels(), screen.size())
     });
     if let Some(((width, height, nr_bits), (columns, rows))) = said {

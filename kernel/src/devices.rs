@@ -58,7 +58,7 @@ pub fn find(info: &BootInfo) -> &'static Devices {
             routes: LINES.map(|(line, _)| (u32::from(line), Signal::ISA)),
         };
         if let Err(error) = devices.read(info) {
-            log!("acpi: {error:?}; no I/O APIC, no PM timer");
+            log!("acpi: {error}; no I/O APIC, no PM timer");
         }
         devices
     })
@@ -107,7 +107,7 @@ impl Devices {
                 if io_apic.has_input(gsi) {
                     match io_apic.route(gsi, vector, apic.id(), signal) {
                         Ok(()) => *is_routed = true,
-                        Err(error) => log!("console: input is polled: {error:?}"),
+                        Err(error) => log!("console: input is polled: {error}"),
                     }
                 }
             }

@@ -70,7 +70,7 @@ pub fn init_keyboard() {
         Ok(keyboard) => keyboard,
         // Nobody misses what nobody has.
         Err(Absent::NoController) => return,
-        Err(error) => return log!("keyboard: not used: {error:?}"),
+        Err(error) => return log!("keyboard: not used: {error}"),
     };
     let wanted = bootinfo::get().cmdline().get("keyboard");
     let layout = wanted.and_then(LayoutName::find).unwrap_or(LayoutName::US);
@@ -82,10 +82,22 @@ pub fn init_keyboard() {
     SOURCES.lock().keyboard = Some((keyboard, Keyboard::new(set, layout)));
 }
 
-/// The keyboard's controller, if there is one.
-pub fn keyboard() -> Option<Keyboard8042> {
+/// What is known of the keyboard.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyboardFacts {
+    /// Its codes come in set 1; in set 2 otherwise.
+    pub is_translated: bool,
+    /// It has answered; where it has not, perhaps none is plugged in.
+    pub has_acknowledged: bool,
+}
+
+/// What is known of the keyboard, if there is one. The controller itself stays behind the lock.
+pub fn keyboard() -> Option<KeyboardFacts> {
     let _guard = InterruptGuard::new();
-    SOURCES.lock().keyboard.as_ref().map(|(controller, _)| *controller)
+    SOURCES.lock().keyboard.as_ref().map(|(controller, _)| KeyboardFacts {
+        is_translated: controller.is_translated(),
+        has_acknowledged: controller.has_acknowledged(),
+    })
 }
 
 /// Has the sources whose interrupts are routed interrupt for each byte from here on.
@@ -95,7 +107,7 @@ pub fn enable_interrupts(is_serial_routed: bool, is_keyboard_routed: bool) {
     if is_serial_routed {
         Serial::com1().enable_receive_interrupt();
     }
-    let is_keyboard_ready = match &sources.keyboard {
+    let is_keyboard_ready = match &mut sources.keyboard {
         None => true,
         Some((keyboard, _)) => is_keyboard_routed && keyboard.enable_interrupt().is_ok(),
     };

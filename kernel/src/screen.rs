@@ -8,7 +8,8 @@
 //! said that it was. All that it shares with a CPU that was stopped in the middle of its writing are atomics and video
 //! memory; at worst a line is garbled.
 //!
-//! Called by: the console, under its lock, but for the two functions that work by force.
+//! Called by: the console, under its lock, but for the two functions that work by force, and for
+//! [`cells_with_scrollback`], which takes memory and so comes before that lock.
 
 mod picture;
 mod video;
@@ -167,25 +168,29 @@ impl Screen {
         (mode.width, mode.height, mode.nr_bits)
     }
 
-    /// Takes memory for scrollback. Where there is none to spare, the screen goes on without.
-    pub fn keep_scrollback(&mut self) {
-        let (nr_columns, nr_rows) = self.size();
-        let spare = HEAP.frames().nr_managed() * PAGE_SIZE as u64 / MEMORY_SHARE;
-        let line_len = nr_columns * size_of::<AtomicU32>();
-        let nr_lines = nr_rows + NR_LINES_ABOVE.min(spare as usize / line_len);
-        let nr_pages = (nr_lines * line_len).div_ceil(PAGE_SIZE);
-        let Ok(run) = HEAP.alloc_run(RunRequest::pages(nr_pages), Kind::Owned) else { return };
-        let words = HEAP.frames().virt(run.start()).cast::<AtomicU32>();
-        // SAFETY: the run is ours for good, page-aligned and long enough, and the write makes it initialised.
-        let cells = unsafe {
-            words.write_bytes(0, nr_lines * nr_columns);
-            core::slice::from_raw_parts(words.as_ptr(), nr_lines * nr_columns)
-        };
+    /// Goes on in these cells, which may hold more lines than the screen shows: scrollback.
+    pub fn keep_scrollback(&mut self, cells: &'static [AtomicU32]) {
         let Some(grid) = self.terminal.grid().moved(cells) else { return };
         let position = grid.position();
         *self.terminal.grid_mut() = grid;
         CELLS.call_once(|| cells);
         POSITION.store(pack(position), Ordering::Release);
+    }
+}
+
+/// Takes memory for a screen of so many columns and rows and for scrollback, for good. `None` where there is none to
+/// spare: the screen goes on without. Takes the heap's locks, so the console must not be held.
+pub fn cells_with_scrollback((nr_columns, nr_rows): (usize, usize)) -> Option<&'static [AtomicU32]> {
+    let spare = HEAP.frames().nr_managed() * PAGE_SIZE as u64 / MEMORY_SHARE;
+    let line_len = nr_columns * size_of::<AtomicU32>();
+    let nr_lines = nr_rows + NR_LINES_ABOVE.min(spare as usize / line_len);
+    let nr_pages = (nr_lines * line_len).div_ceil(PAGE_SIZE);
+    let run = HEAP.alloc_run(RunRequest::pages(nr_pages), Kind::Owned).ok()?;
+    let words = HEAP.frames().virt(run.start()).cast::<AtomicU32>();
+    // SAFETY: the run is ours for good, page-aligned and long enough, and the write makes it initialised.
+    unsafe {
+        words.write_bytes(0, nr_lines * nr_columns);
+        Some(core::slice::from_raw_parts(words.as_ptr(), nr_lines * nr_columns))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs one function on several CPUs at once: the first CPU inline, the others from their idle loops.
 //!
-//! Called by: `stress`, `replay`, `memtest`, the clock. Context: the shell, interrupts on.
+//! Called by: `stress`, `replay`, `bench`, `memtest`, the clock. Context: the shell, interrupts on.
 
 use arch::irq;
 use smp::{CpuId, MAX_CPUS};

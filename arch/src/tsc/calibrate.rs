@@ -9,6 +9,7 @@
 //! Every wait is bounded, by turns: a clock that stands still is an error.
 
 use super::{Frequency, Source};
+use core::fmt;
 
 /// A clock of known rate that wraps.
 pub trait ReferenceClock {
@@ -46,6 +47,20 @@ pub enum CalibrationError {
         /// The highest.
         highest_hz: u64,
     },
+}
+
+impl fmt::Display for CalibrationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClockStandsStill { ticks } => write!(f, "the clock stands still, at {ticks}"),
+            Self::TscTooSlow { nr_tsc_ticks } => {
+                write!(f, "the TSC is no faster than the clock: {nr_tsc_ticks} ticks meanwhile")
+            }
+            Self::Unsteady { lowest_hz, highest_hz } => {
+                write!(f, "no two measurements agree: from {} to {} kHz", lowest_hz / 1000, highest_hz / 1000)
+            }
+        }
+    }
 }
 
 /// Turns of waiting; a port read takes 100 ns to 1 us, so seconds. For a TSC that stands still.

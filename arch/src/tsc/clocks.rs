@@ -4,6 +4,7 @@
 //! that none of them is the TSC, so that a word of CPUID about the TSC can be held against them.
 //! Called by: boot and the shell's `clock`, on the first CPU.
 
+use core::fmt;
 use core::ptr::NonNull;
 
 use super::{ReferenceClock, Source};
@@ -119,6 +120,12 @@ pub struct HpetCounter {
 pub struct BadPeriod {
     /// What stands there.
     pub femtoseconds: u32,
+}
+
+impl fmt::Display for BadPeriod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a period of {} fs is none that it may have", self.femtoseconds)
+    }
 }
 
 impl HpetCounter {

@@ -66,7 +66,7 @@ pub fn hpet() -> Measured {
     match unsafe { HpetCounter::start(base) } {
         Ok(mut counter) => Some(tsc::calibrate(&mut counter, tsc::read)),
         Err(period) => {
-            log!("hpet: {period:?}");
+            log!("hpet: {period}");
             None
         }
     }

@@ -69,7 +69,7 @@ fn print_text(hz: u64, source: Source, found: &Found) {
                 let ppm = parts_per_million(measured.hz, hz);
                 println!("  by {source:<19}{} Hz, {ppm:+} ppm{remark}", Count(measured.hz));
             }
-            Some(Err(error)) => println!("  by {source:<19}{error:?}"),
+            Some(Err(error)) => println!("  by {source:<19}{error}"),
             None => println!("  by {source:<19}not here"),
         }
     }

@@ -24,8 +24,8 @@ fn screen<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErro
     match input::keyboard() {
         None => println!("keyboard: none"),
         Some(keyboard) => {
-            let set = if keyboard.is_translated() { 1 } else { 2 };
-            let answer = if keyboard.has_acknowledged() { "" } else { ", which has not answered" };
+            let set = if keyboard.is_translated { 1 } else { 2 };
+            let answer = if keyboard.has_acknowledged { "" } else { ", which has not answered" };
             println!("keyboard: PS/2, scan code set {set}{answer}");
         }
     }

@@ -2,13 +2,17 @@
 //!
 //! Shown before anything is written: what the device is and what is on it; and its name has to be typed. A device that is
 //! mounted, in use, write-protected, too small or only a part of one is refused whatever is typed; one that is neither
-//! removable nor on USB is refused unless the word [`EVEN_IF_NOT_REMOVABLE`] is given. Afterwards the stick is read back
+//! removable nor on USB, or that may be built in, is refused unless the word [`EVEN_IF_NOT_REMOVABLE`] is given. Afterwards the stick is read back
 //! and compared.
+//!
+//! The question may wait for minutes. So the image is in memory and the device is held open before it is asked, and after
+//! the answer the device must still be, in all that is known of it, the one that was shown.
 
 mod device;
 mod transfer;
 
 pub use device::{Device, Refusal};
+use transfer::{ReadFrom, Target};
 
 use crate::error::{self, Error};
 use std::io::{self, BufRead, Write};
@@ -33,37 +37,51 @@ pub fn run(image: &Path, path: &Path, word: Option<&str>, answers: &mut dyn BufR
         Some(EVEN_IF_NOT_REMOVABLE) => true,
         Some(other) => return Err(Error::setting("usb", other, EVEN_IF_NOT_REMOVABLE)),
     };
-    let nr_bytes = image.metadata().map_err(|_| Error::missing(image.display().to_string(), "run `just image`"))?.len();
-    let device = match Device::find(path) {
+    let bytes = match error::read(image) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::missing(image.display().to_string(), "run `just image`"));
+        }
+        read => read?,
+    };
+    let nr_bytes = bytes.len() as u64;
+    let found = match Device::find(path) {
         Ok(device) => device,
         Err(refusal) => {
             println!("{}: {refusal}. Nothing was written.", path.display());
             return Ok(End::Untouched);
         }
     };
-    print!("{device}");
-    let refusals = device.refusals(nr_bytes, lets_internal);
+    print!("{found}");
+    let refusals = found.refusals(nr_bytes, lets_internal);
     for refusal in &refusals {
-        println!("{}: {refusal}.", device.path);
+        println!("{}: {refusal}.", found.path);
     }
     if !refusals.is_empty() {
         println!("Nothing was written.");
         return Ok(End::Untouched);
     }
+    // Held from here to the end, so that the name cannot become another device's while somebody thinks.
+    let mut target = Target::open(Path::new(&found.path))?;
     println!("ALL OF THIS WILL BE LOST, replaced by {} ({nr_bytes} bytes).", image.display());
-    print!("Type {} to go on, anything else to leave it: ", device.name);
+    print!("Type {} to go on, anything else to leave it: ", found.name);
     let _ = io::stdout().flush();
     let mut answer = String::new();
     answers.read_line(&mut answer).map_err(|source| Error::Io { doing: "read the answer".into(), source })?;
-    if answer.trim() != device.name {
-        println!("That is not {}. Nothing was written.", device.name);
+    if answer.trim() != found.name {
+        println!("That is not {}. Nothing was written.", found.name);
         return Ok(End::Untouched);
     }
-    let bytes = error::read(image)?;
-    let target = Path::new(&device.path);
-    transfer::write(&bytes, target, &mut progress("written"))?;
-    transfer::verify(&bytes, target, &mut progress("read back"))?;
-    println!("{}: written and read back, {nr_bytes} bytes. It can be taken out.", device.path);
+    // What was shown, what is there now and what is held must be the same.
+    if Device::find(path).as_ref() != Ok(&found) || target.number()? != found.number {
+        println!("{} is not what was shown any more. Nothing was written.", path.display());
+        return Ok(End::Untouched);
+    }
+    target.write(&bytes, &mut progress("written"))?;
+    let from = match target.verify(&bytes, &mut progress("read back"))? {
+        ReadFrom::Device => "from the device itself",
+        ReadFrom::Memory => "but perhaps from this system's memory: there is no way past it here",
+    };
+    println!("{}: written and read back, {nr_bytes} bytes, {from}. It can be taken out.", found.path);
     Ok(End::Written)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What is asked of each device.
-const COLUMNS: &str = "NAME,PATH,TYPE,SIZE,RM,RO,HOTPLUG,TRAN,VENDOR,MODEL,SERIAL,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS";
+const COLUMNS: &str = "NAME,PATH,MAJ:MIN,TYPE,SIZE,RM,RO,TRAN,VENDOR,MODEL,SERIAL,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS";
 
 /// A block device, and those that are parts of it or made of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Device {
     pub name: String,
     /// Where it is, as `/dev/sdb`.
     pub path: String,
+    /// Its number, as `8:16`: what an opened file can be compared with.
+    pub number: String,
     /// `disk`, `part`, `loop`, `rom`, `lvm`, `crypt` ...
     pub kind: String,
     /// Its size.
@@ -68,6 +70,8 @@ pub enum Refusal {
     },
     /// It looks like an internal disk.
     NotRemovable,
+    /// A memory card, or memory that is soldered to the board: nothing tells them apart.
+    MayBeBuiltIn,
 }
 
 impl fmt::Display for Refusal {
@@ -81,6 +85,11 @@ impl fmt::Display for Refusal {
             Self::InUse { name, kind } => write!(f, "it is in use by {name} ({kind})"),
             Self::ReadOnly => f.write_str("it is write-protected"),
             Self::TooSmall { nr_bytes } => write!(f, "it has only {nr_bytes} bytes"),
+            Self::MayBeBuiltIn => write!(
+                f,
+                "it may be a card or built in (MMC), which cannot be told apart; if it is meant, add the word \
+                 {EVEN_IF_NOT_REMOVABLE}"
+            ),
             Self::NotRemovable => write!(
                 f,
                 "it is neither removable nor on USB; if it is meant all the same, add the word {EVEN_IF_NOT_REMOVABLE}"
@@ -116,9 +125,11 @@ impl Device {
         Self {
             name: text("name"),
             path: text("path"),
+            number: text("maj:min"),
             kind: text("type"),
             nr_bytes: value["size"].as_u64().or_else(|| text("size").parse().ok()).unwrap_or(0),
-            is_removable: is_set("rm") || is_set("hotplug"),
+            // Not HOTPLUG, which is set for memory soldered to the board, too.
+            is_removable: is_set("rm"),
             is_read_only: is_set("ro"),
             transport: text("tran"),
             model: [text("vendor"), text("model")].join(" ").trim().to_string(),
@@ -143,8 +154,13 @@ impl Device {
         if self.nr_bytes < image_bytes {
             found.push(Refusal::TooSmall { nr_bytes: self.nr_bytes });
         }
-        if !self.is_removable && self.transport != "usb" && !lets_internal {
-            found.push(Refusal::NotRemovable);
+        let is_mmc = self.transport == "mmc" || self.name.starts_with("mmcblk");
+        match self.transport.as_str() {
+            "usb" => {}
+            _ if lets_internal => {}
+            _ if is_mmc => found.push(Refusal::MayBeBuiltIn),
+            _ if self.is_removable => {}
+            _ => found.push(Refusal::NotRemovable),
         }
         found
     }
@@ -191,9 +207,9 @@ mod tests {
     fn stick(device: &str, part: &str) -> Device {
         let text = format!(
             r#"{{"blockdevices":[{{"name":"sdb","path":"/dev/sdb","type":"disk","size":30765219840,"rm":true,"ro":false,
-            "hotplug":true,"tran":"usb","vendor":"SanDisk ","model":"Ultra","serial":"4C53","fstype":null,"label":null,
+            "maj:min":"8:16","tran":"usb","vendor":"SanDisk ","model":"Ultra","serial":"4C53","fstype":null,"label":null,
             "mountpoints":[null]{device},"children":[{{"name":"sdb1","path":"/dev/sdb1","type":"part","size":30764171264,
-            "rm":true,"ro":false,"hotplug":true,"tran":null,"fstype":"vfat","label":"PHOTOS","mountpoints":[null]{part}}}]}}]}}"#
+            "rm":true,"ro":false,"maj:min":"8:17","tran":null,"fstype":"vfat","label":"PHOTOS","mountpoints":[null]{part}}}]}}]}}"#
         );
         Device::from_json(text.as_bytes()).expect("sound JSON")
     }
@@ -225,10 +241,39 @@ mod tests {
 
     #[test]
     fn an_internal_disk_needs_the_word() {
-        let internal = stick(r#","rm":false,"hotplug":false,"tran":"nvme""#, "");
+        let internal = stick(r#","rm":false,"hotplug":true,"tran":"nvme""#, "");
         assert_eq!(internal.refusals(1, false), [Refusal::NotRemovable]);
         assert_eq!(internal.refusals(1, true), []);
-        assert_eq!(stick(r#","rm":false,"hotplug":false"#, "").refusals(1, false), [], "a disk on USB");
+        assert_eq!(stick(r#","rm":false"#, "").refusals(1, false), [], "a disk on USB");
+        assert_eq!(stick(r#","tran":null"#, "").refusals(1, false), [], "removable, on a bus without a name");
+    }
+
+    #[test]
+    fn memory_that_may_be_soldered_in_needs_the_word_even_if_it_says_that_it_is_removable() {
+        for fields in [
+            r#","name":"mmcblk0","rm":false,"hotplug":true,"tran":"mmc""#,
+            r#","name":"mmcblk0","rm":true,"tran":null"#,
+            r#","rm":true,"tran":"mmc""#,
+        ] {
+            assert_eq!(stick(fields, "").refusals(1, false), [Refusal::MayBeBuiltIn], "{fields}");
+            assert_eq!(stick(fields, "").refusals(1, true), [], "{fields}");
+        }
+    }
+
+    #[test]
+    fn another_stick_or_the_same_one_changed_is_not_equal() {
+        let shown = stick("", "");
+        assert_eq!(shown.number, "8:16");
+        assert_eq!(shown, stick("", ""));
+        for (device, part) in [
+            (r#","serial":"4C54""#, ""),
+            (r#","size":30765219328"#, ""),
+            (r#","maj:min":"8:32""#, ""),
+            ("", r#","label":"THESIS""#),
+            ("", r#","mountpoints":["/media/photos"]"#),
+        ] {
+            assert_ne!(shown, stick(device, part), "{device}{part}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Instance {
     pub fn create(tracefs: &Tracefs, events: &[&str], settings: &Settings) -> Result<Instance, Error> {
         let instances = tracefs.path("instances");
         remove_stale(&instances);
-        let dir = instances.join(format!("{PREFIX}{}", std::process::id()));
+        let dir = instances.join(name_for(std::process::id()));
         fs::create_dir(&dir).doing("make", &dir)?;
         let instance = Instance { dir };
         // New instances are switched on.
@@ -171,14 +171,34 @@ pub(crate) fn remove(dir: &Path, patience: Duration) -> bool {
     }
 }
 
-/// Removes the instances of recorders whose process is gone. One that still records, in a container where it has another
-/// number, has files open, and the kernel does not let it be removed; but it would be switched off, so that is not done.
+/// The name of an instance of the process `pid`. Its start is part of it, as numbers of processes come again.
+fn name_for(pid: u32) -> String {
+    format!("{PREFIX}{pid}-{}", started_at(pid).unwrap_or_default())
+}
+
+/// When the process `pid` started, in clock ticks since the system did; nothing if there is none.
+fn started_at(pid: u32) -> Option<u64> {
+    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Field 22 of `/proc/PID/stat` (proc(5)). The second is the program's name in parentheses, and may have any in it.
+fn start_in(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Removes the instances of recorders whose process is gone, whatever other process has its number now. One that still
+/// records, in a container where it has another number, has files open, and the kernel does not let it be removed; but it
+/// would be switched off, so that is not done.
 fn remove_stale(instances: &Path) {
     let Ok(entries) = fs::read_dir(instances) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()) {
+        let owner = name.to_str().and_then(|name| {
+            let (pid, start) = name.strip_prefix(PREFIX)?.split_once('-')?;
+            Some((pid.parse().ok()?, start.parse().ok()?))
+        });
+        let is_stale = |(pid, start): (u32, u64)| started_at(pid) != Some(start);
+        if owner.is_some_and(is_stale) {
             let _ = fs::remove_dir(entry.path());
         }
     }
@@ -187,6 +207,36 @@ fn remove_stale(instances: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_number_and_its_start() {
+        let stat = "4213 (a) b (c) S 1 4213 4213 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11 12";
+        assert_eq!(start_in(stat), Some(987_654));
+        assert_eq!([start_in(""), start_in("1 (init"), start_in("1 (init) S 0")], [None; 3]);
+        let own = std::process::id();
+        assert!(started_at(own).is_some_and(|ticks| ticks > 0), "this process runs");
+        assert_eq!(name_for(own), name_for(own));
+    }
+
+    #[test]
+    fn what_is_left_of_a_process_whose_number_another_one_has_is_removed() {
+        let own = std::process::id();
+        let folder = std::env::temp_dir().join(format!("bandolier-stale-{own}"));
+        let start = started_at(own).expect("this process runs");
+        let [alive, reused, gone] = [(own, start), (own, start - 1), (u32::MAX, 1)];
+        let path = |(pid, start)| folder.join(format!("{PREFIX}{pid}-{start}"));
+        for dir in [path(alive), path(reused), path(gone), folder.join("perf"), folder.join("bandolier-mine")] {
+            fs::create_dir_all(dir).expect("a temporary folder");
+        }
+        remove_stale(&folder);
+        assert!(path(alive).exists(), "that of a process that runs stays");
+        assert!(!path(reused).exists() && !path(gone).exists(), "those of the dead are removed");
+        assert!(
+            folder.join("perf").exists() && folder.join("bandolier-mine").exists(),
+            "others' are not ours to remove"
+        );
+        fs::remove_dir_all(folder).expect("ours");
+    }
 
     #[test]
     fn stats_are_read_by_their_names() {

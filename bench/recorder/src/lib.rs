@@ -1,5 +1,5 @@
 //! Records a Linux kernel's own allocator traffic while a command runs, for Bandolier's `replay`; and describes such
-//! recordings. The format is KMTRACE1 ([`trace`]), checked by the kernel's own checker.
+//! recordings. The format is KMTRACE1 ([`trace`]), checked by the checker that the kernel has.
 //!
 //! How a recording is made, each line a file that knows only those above it:
 //!

@@ -1,10 +1,10 @@
-//! A recording on its way to the disk: checked by the kernel's own checker, and there as a whole or not at all.
+//! A recording on its way to the disk: checked by the checker that the kernel has, and there as a whole or not at all.
 //!
 //! Called by: [`crate::record`].
 
 use crate::error::{Error, IoExt};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use trace::Trace;
 use trace::check::{ObjectState, Summary};
@@ -14,6 +14,13 @@ use trace::check::{ObjectState, Summary};
 pub struct Output {
     path: PathBuf,
     is_replaced: bool,
+}
+
+/// Makes a file that is not there, to be written.
+type Opener = fn(&Path) -> io::Result<File>;
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 /// A file that is removed unless it gets its name.
@@ -31,7 +38,7 @@ impl Output {
     pub fn new(path: &Path, is_replaced: bool) -> Result<Output, Error> {
         let output = Output { path: path.into(), is_replaced };
         output.refuse_existing()?;
-        output.partial().map(drop)?;
+        output.partial(create_new).map(drop)?;
         Ok(output)
     }
 
@@ -41,8 +48,12 @@ impl Output {
     ///
     /// [`Error::Refused`]; the disk is full. What stood there before is then still there.
     pub fn write(&self, bytes: &[u8]) -> Result<Summary, Error> {
+        self.write_by(create_new, bytes)
+    }
+
+    fn write_by(&self, open: Opener, bytes: &[u8]) -> Result<Summary, Error> {
         let summary = check(bytes).map_err(Error::Refused)?;
-        let mut partial = self.partial()?;
+        let mut partial = self.partial(open)?;
         partial.file.write_all(bytes).and_then(|()| partial.file.sync_all()).doing("write", &self.path)?;
         self.refuse_existing()?;
         fs::rename(&partial.path, &self.path).doing("write", &self.path)?;
@@ -56,11 +67,11 @@ impl Output {
         }
     }
 
-    fn partial(&self) -> Result<Partial, Error> {
+    fn partial(&self, open: Opener) -> Result<Partial, Error> {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".partial-{}", std::process::id()));
         let path = PathBuf::from(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).doing("make", &path)?;
+        let file = open(&path).doing("make", &path)?;
         Ok(Partial { path, file })
     }
 }
@@ -137,14 +148,26 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_leaves_nothing() {
+    fn a_full_disk_leaves_nothing_but_what_stood_there_before() {
+        // The name is there, and behind it there is no room for anything.
+        let open: Opener = |path| {
+            create_new(path)?;
+            OpenOptions::new().write(true).open("/dev/full")
+        };
         let folder = folder("full");
-        let output = Output::new(&folder.join("full"), false).expect("a free name");
-        // /dev/full takes the place of the partial file: opened for writing, it has no room for anything.
-        let mut full = OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
-        let error = full.write_all(REAL).doing("write", &output.path).expect_err("no room");
-        assert!(error.to_string().contains("cannot write"), "{error}");
-        assert_eq!(names(&folder), [""; 0]);
+        let path = folder.join("full.kmt");
+        for before in [None, Some("precious")] {
+            if let Some(text) = before {
+                fs::write(&path, text).expect("room");
+            }
+            let output = Output::new(&path, before.is_some()).expect("a free name");
+            let error = output.write_by(open, REAL).expect_err("no room");
+            let said = error.to_string();
+            assert!(said.contains("cannot write") && said.contains("full.kmt"), "{said}");
+            assert!(said.contains("No space left on device"), "{said}");
+            assert_eq!(names(&folder), before.map_or(vec![], |_| vec!["full.kmt".to_string()]));
+            assert_eq!(fs::read_to_string(&path).ok().as_deref(), before);
+        }
         fs::remove_dir_all(folder).expect("ours");
     }
 }

@@ -87,8 +87,12 @@ fn summary(path: &Path) -> Summary {
     *trace.validate(&mut scratch).expect("a good recording").summary()
 }
 
+/// The instance of the recorder with this number, which has made one.
 fn instance(tracefs: &Path, pid: u32) -> PathBuf {
-    tracefs.join(format!("instances/bandolier-{pid}"))
+    let entries = fs::read_dir(tracefs.join("instances")).expect("every tracefs has it").flatten();
+    let is_its = |name: &str| name.starts_with(&format!("bandolier-{pid}-"));
+    let mut found = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_its));
+    found.next().expect("an instance of the recorder").path()
 }
 
 fn within(seconds: u64, what: &str, mut is_so: impl FnMut() -> bool) {

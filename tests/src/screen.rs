@@ -174,11 +174,16 @@ fn enlarge(pixels: &[u8], (width, height): (usize, usize), scale: usize) -> Vec<
         .collect()
 }
 
-/// What a screen of that size shows of lines of text: each broken at the last column, and only the last ones.
+/// What a line is begun anew with, to replace what stands in it: how far a command is.
+const ANEW: &str = "\r\x1b[K";
+
+/// What a screen of that size shows of lines of text: each broken at the last column, and only the last ones. What was
+/// replaced must have fitted in a line.
 pub fn expected(text: &str, (nr_columns, nr_rows): (usize, usize)) -> Vec<String> {
     let mut rows = Vec::new();
     for line in text.split('\n') {
-        let line: Vec<char> = line.trim_end_matches('\r').chars().collect();
+        let last = line.rsplit(ANEW).next().unwrap_or_default();
+        let line: Vec<char> = last.trim_end_matches('\r').chars().collect();
         if line.is_empty() {
             rows.push(String::new());
         }
@@ -265,6 +270,7 @@ mod tests {
     fn a_screen_shows_the_last_lines_broken_at_its_edge() {
         assert_eq!(expected("one\r\ntwo\r\nabcdef\r\n> ", (4, 4)), ["two", "abcd", "ef", ">"]);
         assert_eq!(expected("a", (4, 2)), ["a", ""]);
+        assert_eq!(expected("[1/2] a\r\x1b[K[2/2] b\r\x1b[Kdone\r\n>", (8, 2)), ["done", ">"]);
     }
 
     #[test]

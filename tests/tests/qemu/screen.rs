@@ -1,8 +1,8 @@
 //! The screen and the keyboard, on real Limine: what a screenshot shows is read and compared, text by text, with what
 //! the serial line said, or with what must be there where the machine has none.
 //!
-//! Two machines by default. `screens` as a filter (`just test-screens`) boots every combination of firmware, size and
-//! serial line instead.
+//! Two machines by default, one with the largest screen and one with the smallest. `screens` as a filter
+//! (`just test-screens`) boots every combination of firmware, size and serial line instead.
 
 use crate::support::{Failure, LIMIT, Outcome, Passed, Settings, Test, script};
 use std::path::PathBuf;
@@ -17,14 +17,17 @@ use tests::{host, image, kernel, scratch};
 
 const SIZES: [&str; 3] = ["1024x768", "1920x1080", "3840x2160"];
 const CPUS: u32 = 2;
+/// A benchmark that is over at once, with a table of results that every screen has room for.
+const BENCH: &str = "bench pair64 --ops 256 --reps 1 --cpus 1 --contender heap,talc";
+const CONTENDERS: [&str; 2] = ["heap", "talc"];
 /// How long the screen may lag behind the serial line.
 const LAG: Duration = Duration::from_secs(20);
 
 /// The tests of this file.
 pub(crate) fn tests() -> Vec<Test> {
     let usual = [
-        Test::new("screen::shows-what-the-serial-line-says", || mirrors(Boot::Iso, SIZES[0])),
-        Test::new("screen::is-enough-without-a-serial-line", || stands_alone(Boot::Uefi, SIZES[1])),
+        Test::new("screen::shows-what-the-serial-line-says", || mirrors(Boot::Iso, SIZES[2])),
+        Test::new("screen::is-enough-without-a-serial-line", || stands_alone(Boot::Uefi, SIZES[0])),
     ];
     let all = [Boot::Iso, Boot::Uefi].into_iter().flat_map(|boot| SIZES.map(|size| (boot, size)));
     let all = all.flat_map(|(boot, size)| {
@@ -62,8 +65,12 @@ fn mirrors(boot: Boot, size: &'static str) -> Outcome {
     let seen = watcher.look()?;
     watcher.expect(seen.iter().any(|row| row == kernel::ENTRY), "the first line of the boot on the screen")?;
     watcher.expect(seen.iter().any(|row| row == &format!("{CPUS} of {CPUS} CPUs online")), "the table of CPUs")?;
+    watcher.enter(BENCH)?;
+    watcher.compare()?;
+    let seen = watcher.look()?;
+    watcher.expect_results(&seen)?;
     // That the comparison can fail: with one letter of all that was printed another one, it must.
-    let said = watcher.said().replace("CPUs online", "CPUs 0nline");
+    let said = watcher.said().replace("bench: PASS", "bench: PA5S");
     let (seen, should) = (watcher.look()?, watcher.expected(&said));
     watcher.expect(difference(&seen, &should).is_some(), "a wrong letter to be noticed")?;
 
@@ -123,6 +130,12 @@ fn stands_alone(boot: Boot, size: &'static str) -> Outcome {
         watcher.expect(found.starts_with(&[&number, &number, "Online"]), format!("the row of CPU {cpu}"))?;
     }
     watcher.expect(table.iter().any(|row| row.ends_with("CPUs online")), "what stands below the table")?;
+
+    watcher.type_text(&format!("{BENCH}\n"))?;
+    let rows = watcher.wait_for("the prompt after a benchmark", |rows| {
+        is_at_prompt(rows) && rows.iter().any(|row| row.starts_with("bench: PASS"))
+    })?;
+    watcher.expect_results(&rows)?;
 
     watcher.type_text("screen test\n")?;
     watcher.wait_for_picture()?;
@@ -246,6 +259,25 @@ impl Watcher {
             self.expect(Instant::now() < until, format!("in row {row} of the screen {should:?}, not {seen:?}"))?;
             thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// The table that [`BENCH`] prints is among these rows: its head, below it a row of each contender with a time, and
+    /// its verdict.
+    fn expect_results(&self, rows: &[String]) -> Result<(), Failure> {
+        let words = |row: &str| row.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+        let head = |row: &String| words(row).starts_with(&["workload", "cpus", "contender"].map(str::to_string));
+        let table: Vec<_> = rows.iter().skip_while(|row| !head(row)).take(1 + CONTENDERS.len()).collect();
+        self.expect(!table.is_empty(), "the head of the table of results")?;
+        self.expect(table[0].contains("ticks") && table[0].contains("locks"), "what the columns are")?;
+        for (nth, contender) in CONTENDERS.iter().enumerate() {
+            let row = table.get(1 + nth).map_or(Vec::new(), |row| words(row));
+            let names = row.starts_with(&["pair64", "1", contender].map(str::to_string));
+            let time = row.get(3).and_then(|time| time.replace(',', "").parse::<f64>().ok());
+            let is_whole = names && time.is_some_and(|ticks| ticks > 0.0);
+            self.expect(is_whole, format!("a row of results of {contender}, not {row:?}"))?;
+        }
+        let verdict = format!("bench: PASS rows={} bad=0", CONTENDERS.len());
+        self.expect(rows.iter().any(|row| *row == verdict), "the verdict of the benchmark")
     }
 
     /// A failure unless the condition holds; the last screenshot is kept for it.

@@ -277,7 +277,7 @@ impl Watcher {
             self.expect(is_whole, format!("a row of results of {contender}, not {row:?}"))?;
         }
         let verdict = format!("bench: PASS rows={} bad=0", CONTENDERS.len());
-        self.expect(rows.iter().any(|row| *row == verdict), "the verdict of the benchmark")
+        self.expect(rows.contains(&verdict), "the verdict of the benchmark")
     }
 
     /// A failure unless the condition holds; the last screenshot is kept for it.

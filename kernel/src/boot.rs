@@ -57,7 +57,7 @@ extern "C" fn first_cpu_on_own_stack(equipment: *mut ()) -> ! {
     join_this_cpu(&own); //                    descriptor tables, traps, APIC, shootdowns, calls
     log_machine();
     if let Some(apic) = machine::apic() {
-        input::init_keyboard(); //              before its interrupt is routed; none is no error
+        input::init_keyboard(); //             before its interrupt is routed; none is no error
         devices::get().inspect(|devices| devices.route_console(apic)); // console input by interrupt
     }
     // SAFETY: traps are loaded, no lock is held.

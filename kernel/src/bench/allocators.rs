@@ -122,7 +122,7 @@ struct Span(u64, u64);
 impl core::fmt::Display for Span {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self(least, most) = *self;
-        if least == most { write!(f, "{least}") } else { write!(f, "{least} to {most}") }
+        if least == most { write!(f, "{least}") } else { write!(f, "{least}-{most}") }
     }
 }
 

@@ -69,7 +69,7 @@ figures: build
 bench-native *args:
     @CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}" BANDOLIER_REVISION="$(tools/bench.sh revision)" cargo run --quiet --release --package bench -- {{ args }}
 
-# Record the kernel's benchmark to target/bench: about three minutes; ARGS as for the shell's `bench`, such as pair64 --cpus 1,2
+# Record the kernel's benchmark to target/bench: two to three minutes; ARGS as for the shell's `bench`, such as pair64 --cpus 1,2
 [group('run')]
 bench *args: build
     @tools/bench.sh record {{ quote(again + " bench" + (if args == "" { "" } else { " " + args })) }} {{ words }} timeout={{ if timeout == "120" { "600" } else { timeout } }} cmd={{ quote("bench --json " + args + "; quit") }}

@@ -24,7 +24,13 @@ record() {
     BANDOLIER_REVISION=$(revision)
     export BANDOLIER_REVISION
     cargo build --quiet --package report --package tests --bins
-    "$target_dir/debug/bandolier-run" run "$@" </dev/null | "$target_dir/debug/bandolier-report" record "$recordings" "$command"
+    # Ctrl-C ends the machine; what came until then is kept, and the recording says that it was cut off.
+    trap : INT
+    "$target_dir/debug/bandolier-run" run "$@" </dev/null |
+        (
+            trap '' INT
+            exec "$target_dir/debug/bandolier-report" record "$recordings" "$command"
+        )
 }
 
 # The first of several is that of the first recording.

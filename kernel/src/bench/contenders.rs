@@ -98,7 +98,7 @@ pub(super) static CONTENDERS: [Contender; NR_CONTENDERS] = [
 ];
 pub(super) const NR_CONTENDERS: usize = 7;
 
-/// Who takes part only if it is named: with it every run has to fail.
+/// Who takes part only if it is named: with it every run but `pair` has to fail.
 static DAMAGED: Contender = contender::<Damaged>();
 /// Contenders in a run, at most.
 pub(super) const MAX_LINEUP: usize = NR_CONTENDERS + 1;

@@ -48,7 +48,8 @@ impl Peer for Damaged {
 
 impl Contestant for Damaged {
     const IS_LOCKED_PEER: bool = false;
-    const ABOUT: &'static str = "hands out memory that is in use; only if it is named, and then every run has to fail";
+    const ABOUT: &'static str =
+        "hands out memory that is in use; only if it is named, and then every run but `pair` has to fail";
     const BLOCK: Option<Block> = None;
 
     fn counts() -> Counts {

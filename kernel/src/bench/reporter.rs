@@ -83,7 +83,10 @@ impl Reporter {
         if core::mem::take(&mut self.is_progress_shown) {
             print!("\r\x1b[K");
         }
-        self.progress_due = Deadline::after_ns(QUIET_NS);
+        // Records are for programs, which may keep them from whoever waits: they do not tell where we are.
+        if self.form == Form::Table {
+            self.progress_due = Deadline::after_ns(QUIET_NS);
+        }
     }
 
     fn write<R: Record>(&mut self, record: &R) {

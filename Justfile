@@ -1,5 +1,7 @@
 # Bandolier's commands. `just` alone lists them; `just setup` installs what they need, and they call it themselves.
 # Settings stand before the recipe: just cpus=64 mem=4G cmd='stress 5s; quit' qemu-smp
+# A path that you give counts from the folder that you stand in. Where none is given, recordings, page and plots are in
+# target/bench beside this file, wherever cargo builds (CARGO_TARGET_DIR).
 
 # Number of CPUs of the virtual machine.
 cpus := "8"
@@ -28,14 +30,18 @@ qemu := ""
 # Seconds that a machine may run when nobody is at a terminal.
 timeout := "120"
 
-words := "cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " drive=" + quote(drive) + " image=" + quote(image) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
+words := "folder=" + quote(invocation_directory()) + " cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " drive=" + quote(drive) + " image=" + quote(image) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
 # The command that boots the same machine again; settings that have their default are left out.
 again := "just" + (if cpus == "8" { "" } else { " cpus=" + cpus }) + (if mem == "1G" { "" } else { " mem=" + mem }) + (if cpu == "max" { "" } else { " cpu=" + cpu }) + (if boot == "direct" { "" } else { " boot=" + boot }) + (if accel == "auto" { "" } else { " accel=" + accel }) + (if append == "" { "" } else { " append=" + quote(append) }) + (if modules == "" { "" } else { " modules=" + modules }) + (if qemu == "" { "" } else { " qemu=" + quote(qemu) })
+bench_tool := quote(justfile_directory() / "tools/bench.sh")
 runner := "cargo run --quiet --package tests --bin bandolier-run --"
 
 [private]
 default:
     @{{ just_executable() }} --justfile {{ quote(justfile()) }} --list --unsorted
+    @echo
+    @echo "Paths that you give count from the folder that you stand in. Where none is given, recordings and their page are in"
+    @echo "target/bench beside the Justfile, whatever CARGO_TARGET_DIR says: that is for what is built."
 
 # Boot to a prompt; without a terminal run cmd, typed lines or a demonstration, and exit
 [group('run')]
@@ -66,36 +72,42 @@ figures: build
 
 # Measure mm on this host beside other allocators, in turns; ARGS such as --quick, --count, --json FILE or part of a workload's name
 [group('run')]
+[no-cd]
+[positional-arguments]
 bench-native *args:
-    @CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}" BANDOLIER_REVISION="$(tools/bench.sh revision)" cargo run --quiet --release --package bench -- {{ args }}
+    @{{ bench_tool }} native "$@"
 
 # Record the kernel's benchmark to target/bench: two to three minutes; ARGS as for the shell's `bench`, such as pair64 --cpus 1,2
 [group('run')]
+[no-cd]
 bench *args: build
-    @tools/bench.sh record {{ quote(again + " bench" + (if args == "" { "" } else { " " + args })) }} {{ words }} timeout={{ if timeout == "120" { "600" } else { timeout } }} cmd={{ quote("bench --json " + args + "; quit") }}
+    @{{ bench_tool }} record {{ quote(again + " bench" + (if args == "" { "" } else { " " + args })) }} {{ words }} timeout={{ if timeout == "120" { "600" } else { timeout } }} cmd={{ quote("bench --json " + args + "; quit") }}
 
 # Make a page of plots and tables of FILES, by default of all in target/bench: target/bench/report.html
 [group('run')]
+[no-cd]
 [positional-arguments]
 report *files:
-    @tools/bench.sh report "$@"
+    @{{ bench_tool }} report "$@"
 
 # Renew the README's two plots from the last report
 [group('run')]
 plots:
-    @tools/bench.sh plots
+    @{{ bench_tool }} plots
 
 # Compare recording B with A, beyond the noise of their repetitions: exit status 1 if worse, 2 if not comparable
 [group('run')]
+[no-cd]
 [positional-arguments]
 bench-compare A B *args:
-    @tools/bench.sh compare "$@"
+    @{{ bench_tool }} compare "$@"
 
-# Put a run together from photographs of `qr`'s codes, or from texts that were scanned; - is standard input
+# Put a run together from photographs of `qr`'s codes, or from texts that were scanned, into target/bench; - is standard input
 [group('run')]
+[no-cd]
 [positional-arguments]
 qr-decode *FILES:
-    @cargo run --quiet --package qr --features host --bin qr-decode -- "$@"
+    @{{ bench_tool }} qr "$@"
 
 # Record what this host's Linux kernel allocates while a command runs: OUT -- COMMAND... (root; docs/recordings.md)
 [group('run')]
@@ -113,8 +125,10 @@ trace-info FILE *ARGS:
 
 # Add function, file and line to the kernel addresses in a serial log
 [group('run')]
+[no-cd]
+[positional-arguments]
 symbolize LOG:
-    @tools/symbolize.sh {{ quote(LOG) }}
+    @{{ quote(justfile_directory() / "tools/symbolize.sh") }} "$@"
 
 # Install what is missing, saying what and why; quick when nothing is
 [group('build')]
@@ -148,9 +162,10 @@ image-check: build
 
 # Write the image to a USB stick, as /dev/sdb: shows what is on it, and asks before all of that is lost
 [group('metal')]
+[no-cd]
 [positional-arguments]
 usb DEV *WORD: image
-    @tools/usb.sh "$@"
+    @{{ quote(justfile_directory() / "tools/usb.sh") }} "$@"
 
 # Fetch Limine's binary release into .limine, where the network allows
 [group('build')]

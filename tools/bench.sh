@@ -1,17 +1,44 @@
 #!/bin/sh
-# Behind `just bench`, `just report` and `just bench-compare`: recordings in the build folder's bench/.
-# Usage: bench.sh record COMMAND WORD... | report [FILE...] | compare A B [OPTION...] | plots | revision
+# Behind `just bench`, `just bench-native`, `just report`, `just bench-compare` and `just qr-decode`.
+# Usage: bench.sh record COMMAND WORD... | native [OPTION...] | report [FILE...] | compare A B [OPTION...] | qr FILE... | plots
 # COMMAND is what makes the recording again, WORDs are for bandolier-run.
+#
+# One rule for paths: what a caller names is relative to the folder that they stand in; what nobody names goes to target/bench
+# of the sources, wherever cargo builds. Recordings are no product of a build, and every text about them names that folder.
 set -eu
+caller=$(pwd)
 cd "$(dirname "$0")/.."
 . tools/lib.sh
 
-recordings=$target_dir/bench
+recordings=target/bench
+[ "$caller" = "$(pwd)" ] || recordings=$(pwd)/$recordings
 
-# The program is built first, so that a pipe that ends in it has nothing to wait for.
+# A program is built here, first, so that a pipe that ends in it has nothing to wait for. Then it runs where the caller stands.
+for_caller() {
+    program=$target_path/$1
+    shift
+    cd "$caller"
+    exec "$program" "$@"
+}
+
 report() {
     cargo build --quiet --package report
-    "$target_dir/debug/bandolier-report" "$@"
+    for_caller debug/bandolier-report "$@"
+}
+
+# mm on this host, with what it is built from. NDEBUG: peers in C++ as they ship.
+native() {
+    BANDOLIER_REVISION=$(revision)
+    CXXFLAGS="-DNDEBUG ${CXXFLAGS:-}"
+    export BANDOLIER_REVISION CXXFLAGS
+    cargo build --quiet --release --package bench
+    for_caller release/bandolier-bench "$@"
+}
+
+# `--out` of the caller comes later, and wins.
+qr() {
+    cargo build --quiet --package qr --features host --bin qr-decode
+    for_caller debug/qr-decode --out "$recordings" "$@"
 }
 
 # What the sources are, where git knows.
@@ -26,10 +53,10 @@ record() {
     cargo build --quiet --package report --package tests --bins
     # Ctrl-C ends the machine; what came until then is kept, and the recording says that it was cut off.
     trap : INT
-    "$target_dir/debug/bandolier-run" run "$@" </dev/null |
+    "$target_path/debug/bandolier-run" run "$@" </dev/null |
         (
             trap '' INT
-            exec "$target_dir/debug/bandolier-report" record "$recordings" "$command"
+            exec "$target_path/debug/bandolier-report" record "$recordings" "$command"
         )
 }
 
@@ -50,7 +77,14 @@ plots() {
 }
 
 case ${1:-} in
-revision) revision ;;
+native)
+    shift
+    native "$@"
+    ;;
+qr)
+    shift
+    qr "$@"
+    ;;
 record)
     shift
     record "$@"
@@ -71,5 +105,5 @@ report)
     report page "$recordings/report.html" "$@"
     ;;
 plots) plots ;;
-*) die "usage: bench.sh record COMMAND WORD... | report [FILE...] | compare A B [OPTION...] | plots | revision" ;;
+*) die "usage: bench.sh record COMMAND WORD... | native [OPTION...] | report [FILE...] | compare A B [OPTION...] | qr FILE... | plots" ;;
 esac

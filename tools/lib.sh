@@ -4,6 +4,12 @@
 target=x86_64-unknown-none
 # shellcheck disable=SC2034 # used by the scripts that source this
 target_dir=${CARGO_TARGET_DIR:-target}
+# The same from any folder.
+# shellcheck disable=SC2034 # as above
+case $target_dir in
+/*) target_path=$target_dir ;;
+*) target_path=$(pwd)/$target_dir ;;
+esac
 # How the kernel's core and alloc are had, where not from rustup: written by setup.sh, read by build.sh.
 toolchain_env=$target_dir/toolchain.env
 qemu=${QEMU:-qemu-system-x86_64}

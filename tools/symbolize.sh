@@ -2,11 +2,13 @@
 # Prints a serial log with the function, file and line behind every kernel address in it.
 # Usage: symbolize.sh LOG
 set -eu
+caller=$(pwd)
 cd "$(dirname "$0")/.."
 . tools/lib.sh
 
 log=${1:?usage: symbolize.sh LOG}
-kernel=$target_dir/$target/release/bandolier
+kernel=$target_path/$target/release/bandolier
+cd "$caller"
 [ -f "$log" ] || die "no such log: $log"
 [ -f "$kernel" ] || die "$kernel is missing: run \`just build\`"
 have addr2line || die "addr2line is missing: install the package binutils"

@@ -5,11 +5,8 @@ set -eu
 caller=$(pwd)
 cd "$(dirname "$0")/.."
 . tools/lib.sh
-case $target_dir in
-/*) ;;
-*) target_dir=$(pwd)/$target_dir ;;
-esac
-program=$target_dir/release/bandolier-trace
+root=$(pwd)
+program=$target_path/release/bandolier-trace
 
 have cc || die "gcc is needed to link the recorder: package gcc"
 # Before anything is recorded: the build is no part of it.
@@ -22,7 +19,8 @@ if [ "${1:-}" = record ] && [ "$(id -u)" != 0 ]; then
     exit 125
 fi
 if [ "${1:-}" = info ]; then
-    # Where the plot goes. Not while recording: the command may be a build of its own.
-    export CARGO_TARGET_DIR="$target_dir"
+    # The plot goes to bench/ in there, as everything that is made of recordings (see bench.sh), wherever cargo builds. Not
+    # while recording: the command may be a build of its own.
+    export CARGO_TARGET_DIR="$root/target"
 fi
 exec "$program" "$@"

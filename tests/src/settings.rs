@@ -47,6 +47,8 @@ pub struct Settings {
     pub kernel: PathBuf,
     /// The direct loader's ELF file.
     pub loader: PathBuf,
+    /// The folder that the caller stands in, from which paths in later words are; empty for that of this process.
+    pub folder: PathBuf,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(120),
             kernel: built.join("bandolier"),
             loader: built.join("loader"),
+            folder: PathBuf::new(),
         }
     }
 }
@@ -110,7 +113,7 @@ impl Settings {
                 let found = [Drive::Cd, Drive::Usb, Drive::Disk].into_iter().find(|drive| drive_name(*drive) == value);
                 self.drive = found.ok_or_else(|| wrong("cd, usb or disk"))?;
             }
-            "image" => self.image = (!value.is_empty()).then(|| value.into()),
+            "image" => self.image = (!value.is_empty()).then(|| self.folder.join(value)),
             "accel" => {
                 self.accel = match value {
                     "auto" => Accel::Auto,
@@ -121,7 +124,10 @@ impl Settings {
             }
             "cmd" => self.cmd = one_line(value).ok_or_else(|| wrong("shell commands on one line"))?,
             "append" => self.append = one_line(value).ok_or_else(|| wrong("kernel options on one line"))?,
-            "modules" => self.modules = value.split_whitespace().map(find_module).collect::<Result<_, _>>()?,
+            "modules" => {
+                let found = value.split_whitespace().map(|name| find_module(&self.folder, name));
+                self.modules = found.collect::<Result<_, _>>()?;
+            }
             "screen" => {
                 if !value.is_empty() {
                     screen_size(value).ok_or_else(|| wrong("pixels such as 1920x1080, or nothing"))?;
@@ -133,11 +139,12 @@ impl Settings {
                 let seconds = value.parse().ok().filter(|&s| s > 0);
                 self.timeout = Duration::from_secs(seconds.ok_or_else(|| wrong("a number of seconds"))?);
             }
+            "folder" => self.folder = value.into(),
             "kernel" => self.kernel = value.into(),
             "loader" => self.loader = value.into(),
             _ => {
                 let expected =
-                    "one of cpus mem cpu boot drive image accel cmd append modules screen qemu timeout kernel loader";
+                    "one of cpus mem cpu boot drive image accel cmd append modules screen qemu timeout folder kernel loader";
                 return Err(Error::setting(name, value, expected));
             }
         }
@@ -233,9 +240,9 @@ pub fn recording_dirs() -> [PathBuf; 2] {
     [root.join("tests/data"), root.join("../shared/traces")]
 }
 
-fn find_module(name: &str) -> Result<PathBuf, Error> {
+fn find_module(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     let given = Path::new(name);
-    let mut places = vec![given.to_path_buf()];
+    let mut places = vec![folder.join(given)];
     places.extend(recording_dirs().map(|dir| dir.join(given)));
     places.into_iter().find(|p| p.is_file()).ok_or_else(|| {
         Error::missing(format!("module {name}"), "give a path, or the name of a file in tests/data or ../shared/traces")
@@ -324,6 +331,16 @@ mod tests {
     fn modules_are_found_in_the_projects_own_data() {
         let s = Settings::parse(["modules=fork-exec-small.kmt"]).unwrap();
         assert!(s.modules[0].is_file());
+    }
+
+    #[test]
+    fn paths_are_from_the_folder_that_the_caller_stands_in() {
+        let data = scratch::workspace().join("tests");
+        let folder = format!("folder={}", data.display());
+        let s = Settings::parse([&folder, "modules=data/fork-exec-small.kmt", "image=some.iso"]).unwrap();
+        assert_eq!(s.modules, [data.join("data/fork-exec-small.kmt")]);
+        assert_eq!(s.image, Some(data.join("some.iso")));
+        assert_eq!(Settings::parse([&folder, "image=/else.iso"]).unwrap().image, Some("/else.iso".into()));
     }
 
     #[test]

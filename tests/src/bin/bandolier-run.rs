@@ -17,7 +17,7 @@ const USAGE: &str = "usage: bandolier-run run|gui|gdb|figures|iso|image [name=va
   iso      write target/bandolier.iso, which boots by Limine under BIOS and UEFI and runs cmd at once
   image    write target/bandolier-stick.iso, which does so with a menu, for CD and USB stick
   usb      write the image to a stick, after showing what is on it and asking
-settings: cpus mem cpu boot drive image accel cmd append modules screen qemu timeout kernel loader";
+settings: cpus mem cpu boot drive image accel cmd append modules screen qemu timeout folder kernel loader";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -1,6 +1,7 @@
 //! Rows by name, a mark for each value: percentiles of several contenders, ratios of many workloads.
 //!
-//! What a mark means stands in a key above. On a narrow drawing the names stand above their rows, not beside them.
+//! What a mark means stands in a key above. On a narrow drawing the names stand above their rows, not beside them, and all on
+//! one side of the guide.
 
 use crate::axis::{Axis, Scale};
 use crate::drawing::{self, Anchor, Dash, Drawing, Mark};
@@ -95,10 +96,11 @@ impl DotChart {
 
         head::watermark(&mut drawing, &self.head, &frame);
         self.draw_axis(&mut drawing, layout, &frame, &x);
+        let stacked = self.names_between(&frame, &x, names);
         for (i, row) in self.rows.iter().enumerate() {
             let middle = frame.top + height * (i as f64 + if is_stacked { 0.72 } else { 0.5 });
             let (at, anchor, room) = match is_stacked {
-                true => ((frame.left, middle - layout.line() * 0.6), Anchor::Start, frame.right - frame.left),
+                true => ((stacked.0, middle - layout.line() * 0.62), Anchor::Start, stacked.1 - stacked.0),
                 false => ((frame.left - 8.0, middle + size * 0.35), Anchor::End, names + 1.0),
             };
             drawing.line(vec![(frame.left, middle), (frame.right, middle)], Ink::Grid, 1.0, Dash::Solid);
@@ -122,6 +124,17 @@ impl DotChart {
             );
         }
         head::finish(drawing, &self.head, layout, bottom + 4.0)
+    }
+
+    /// From where to where names stand that are above their rows: at the left of the guide if the widest has room there,
+    /// else where there is more.
+    fn names_between(&self, frame: &Frame, x: &Scale, widest: f64) -> (f64, f64) {
+        /// Between a name and the guide.
+        const GAP: f64 = 6.0;
+        let guide = self.guide.as_ref().filter(|guide| self.x.shows(guide.0)).map(|guide| x.place(guide.0));
+        let Some(guide) = guide else { return (frame.left, frame.right) };
+        let (before, behind) = (guide - GAP - frame.left, frame.right - guide - GAP);
+        if widest <= before || before > behind { (frame.left, guide - GAP) } else { (guide + GAP, frame.right) }
     }
 
     /// The key, in as many lines as it takes; where it ends.

@@ -115,6 +115,38 @@ fn rows_and_columns_have_their_names() {
     check(|layout| column_chart(&[5.0; 40]).draw(layout), &["8 B", "objects", "size"]);
 }
 
+/// From where to where the texts that contain `part` reach.
+fn reach(drawing: &Drawing, part: &str) -> (f64, f64) {
+    let texts = drawing.shapes.iter().filter_map(|shape| match shape {
+        Shape::Text { at, size, is_bold, text, .. } if text.contains(part) => {
+            Some((at.0, at.0 + width(text, *size, *is_bold)))
+        }
+        _ => None,
+    });
+    texts.fold((f64::INFINITY, f64::NEG_INFINITY), |(from, to), (a, b)| (from.min(a), to.max(b)))
+}
+
+#[test]
+fn names_above_their_rows_do_not_stand_on_the_guide() {
+    for (guide, values) in [(1.0, [1.0, 50.0]), (1.0, [0.5, 50.0]), (1.0, [0.2, 5.0]), (1.0, [0.01, 1.0])] {
+        let row = |value| Row { name: "workload".into(), is_ours: false, dots: vec![Dot::at(0, value)] };
+        let chart = DotChart {
+            x: Axis::log("time", Unit::Times),
+            kinds: vec![Kind::numbered("one", 0)],
+            rows: values.into_iter().map(row).collect(),
+            guide: Some((guide, "as fast".into())),
+            ..DotChart::default()
+        };
+        let drawing = chart.draw(&Layout::NARROW);
+        let line = drawing.shapes.iter().find_map(|shape| match shape {
+            Shape::Line { points, dash: plot::drawing::Dash::Dashed, .. } => Some(points[0].0),
+            _ => None,
+        });
+        let (line, (from, to)) = (line.expect("the guide"), reach(&drawing, "workload"));
+        assert!(to < line || from > line, "{values:?}: from {from} to {to}, the guide at {line}");
+    }
+}
+
 #[test]
 fn overlaps_would_be_found() {
     let mut drawing = LineChart::default().draw(&Layout::WIDE);

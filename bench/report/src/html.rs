@@ -18,6 +18,12 @@ pub struct Table {
     pub strong: Vec<usize>,
 }
 
+/// Pixels that a table has on the page: at a desk, on a telephone.
+const ROOM: [f64; 2] = [820.0, 346.0];
+
+/// A table of more rows is folded away.
+const MOST_ROWS: usize = 12;
+
 /// Any of the charts.
 #[derive(Clone, Debug)]
 pub enum Chart {
@@ -82,9 +88,40 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// As HTML, in a box that scrolls sideways by itself.
+    /// Pixels that it is wide, with `padding` in each cell. A browser's font may differ by a little.
+    fn width(&self, padding: f64) -> f64 {
+        let columns = 0..self.head.len();
+        let cells =
+            |column: usize| self.rows.iter().filter_map(move |row| row.get(column)).chain(self.head.get(column));
+        let wide = |text: &String| plot::text::width(text, 13.8, false) + padding;
+        columns.map(|column| cells(column).map(wide).fold(0.0, f64::max)).sum()
+    }
+
+    /// How much there is of it: `32 rows`.
+    pub fn extent(&self) -> String {
+        match self.rows.len() {
+            1 => "1 row".into(),
+            nr => format!("{nr} rows"),
+        }
+    }
+
+    /// As HTML below a plot: folded away if it is long, behind a line that says how long.
+    fn html_below(&self) -> String {
+        if self.rows.len() <= MOST_ROWS {
+            return self.html();
+        }
+        format!("<details><summary>Table of {}</summary>\n{}</details>\n", self.extent(), self.html())
+    }
+
+    /// As HTML, in a box that scrolls sideways by itself; where it will have to, that is said.
     pub fn html(&self) -> String {
-        let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+        let is_wider = [self.width(22.4) > ROOM[0], self.width(16.0) > ROOM[1]];
+        let mut out = match is_wider {
+            [true, _] => format!("<p class=\"hint\">{} columns; scrolls sideways →</p>\n", self.head.len()),
+            [_, true] => format!("<p class=\"hint narrow\">{} columns; scrolls sideways →</p>\n", self.head.len()),
+            _ => String::new(),
+        };
+        out.push_str("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
         let name = |column: usize| if column < self.nr_names { " class=\"name\"" } else { "" };
         for (column, text) in self.head.iter().enumerate() {
             let _ = write!(out, "<th scope=\"col\"{}>{}</th>", name(column), escaped(text));
@@ -134,9 +171,10 @@ impl Plot {
         for remark in &self.remarks {
             let _ = writeln!(out, "<p class=\"remark\">{}</p>", escaped(remark));
         }
-        out.push_str(&self.table.html());
+        out.push_str(&self.table.html_below());
         for (what, table) in &self.more {
-            let _ = writeln!(out, "<details><summary>{}</summary>\n{}</details>", escaped(what), table.html());
+            let (what, extent) = (escaped(what), table.extent());
+            let _ = writeln!(out, "<details><summary>{what}: {extent}</summary>\n{}</details>", table.html());
         }
         let _ = writeln!(
             out,
@@ -164,6 +202,22 @@ mod tests {
     fn a_folder_is_an_address() {
         assert_eq!(address("report.plots"), "report.plots");
         assert_eq!(address("a b\"<é?#.plots"), "a%20b%22%3C%C3%A9%3F%23.plots");
+    }
+
+    #[test]
+    fn a_long_table_is_folded_and_a_wide_one_says_that_it_scrolls() {
+        let table = |nr_rows: usize, nr_columns: usize| Table {
+            head: vec!["contender".into(); nr_columns],
+            rows: vec![vec!["123".into(); nr_columns]; nr_rows],
+            ..Table::default()
+        };
+        assert!(!table(MOST_ROWS, 2).html_below().contains("<details>"));
+        let long = table(MOST_ROWS + 20, 2).html_below();
+        assert!(long.starts_with("<details><summary>Table of 32 rows</summary>") && !long.contains("<details open"));
+        let hint = |nr_columns| table(2, nr_columns).html().split_once("<div").expect("a box").0.to_owned();
+        assert_eq!(hint(3), "");
+        assert_eq!(hint(6), "<p class=\"hint narrow\">6 columns; scrolls sideways →</p>\n");
+        assert_eq!(hint(20), "<p class=\"hint\">20 columns; scrolls sideways →</p>\n");
     }
 
     #[test]

@@ -41,19 +41,20 @@ pub fn plot(meta: &Meta<'_>, workloads: &[Workload<'_>], cpus: u64, colours: &mu
     let is_here = |i: usize| lines.iter().any(|(_, ratios, _)| ratios[i].is_some());
     let here: Vec<usize> = (0..names.len()).filter(|&i| is_here(i)).collect();
 
-    let mut lost = Vec::new();
+    let (mut lost, mut unclear) = (Vec::new(), Vec::new());
     let mut nr_contests = 0;
     for (name, _, contest) in &lines {
         let Some((own, best)) = contest else { continue };
         nr_contests += 1;
-        if best.ticks.median < own.ticks.median && !best.ticks.overlaps(&own.ticks) {
-            lost.push(format!("{name} to {} ({}×)", best.row.contender, digits(own.ticks.median / best.ticks.median)));
+        if best.ticks.median < own.ticks.median {
+            let said = format!("{name} to {} ({}×)", best.row.contender, digits(own.ticks.median / best.ticks.median));
+            if best.ticks.overlaps(&own.ticks) { unclear.push(said) } else { lost.push(said) }
         }
     }
     let on = nr_cpus(cpus);
     let title = match (nr_contests, lost.len()) {
         (0, _) => format!("All contenders beside {ours} on {on}"),
-        (nr, 0) => format!("On {on} no peer is ahead of {ours} in any of {nr} workloads"),
+        (nr, 0) => format!("On {on} no peer is ahead of {ours} beyond the noise in any of {nr} workloads"),
         (nr, nr_lost) => format!("On {on} {ours} is behind its best peer in {nr_lost} of {nr} workloads"),
     };
     let kinds = names.iter().map(|name| Kind::numbered(*name, colours.number(name))).collect();
@@ -82,6 +83,9 @@ pub fn plot(meta: &Meta<'_>, workloads: &[Workload<'_>], cpus: u64, colours: &mu
     let mut remarks = Vec::new();
     if !lost.is_empty() {
         remarks.push(format!("Behind: {}.", lost.join(", ")));
+    }
+    if !unclear.is_empty() {
+        remarks.push(format!("Behind by the median, with middle halves that overlap: {}.", unclear.join(", ")));
     }
     if names.contains(&HARNESS) {
         remarks.push(format!("{HARNESS} is the bare harness, part of every time here and subtracted from none."));

@@ -106,7 +106,7 @@ pub fn title(section: &Section<'_>) -> String {
 fn write_contents(out: &mut String, section: &Section<'_>) {
     let _ = write!(
         out,
-        "<details><summary><a href=\"#{}\">{}</a> <small>{}</small></summary>\n<ul>",
+        "<details><summary><a href=\"#{}\">{}</a> <small class=\"file\">{}</small></summary>\n<ul>",
         section.slug,
         escaped(&title(section)),
         escaped(&section.run.origin)
@@ -121,7 +121,7 @@ fn write_section(out: &mut String, section: &Section<'_>, folder: &str) {
     let recording = &section.run.recording;
     let command = recording.meta.command.as_ref();
     let _ = writeln!(out, "<section id=\"{}\">\n<h2>{}</h2>", section.slug, escaped(&title(section)));
-    let _ = writeln!(out, "<p class=\"sub\">{}</p>", escaped(&section.run.origin));
+    let _ = writeln!(out, "<p class=\"sub\"><span class=\"file\">{}</span></p>", escaped(&section.run.origin));
     for alarm in machine::alarms(recording) {
         let _ = writeln!(out, "<p class=\"alarm\" role=\"alert\">{}</p>", escaped(&alarm));
     }
@@ -149,12 +149,13 @@ fn write_section(out: &mut String, section: &Section<'_>, folder: &str) {
 
 /// The page's own style: one column, wide enough for a plot; the narrow drawings where that does not fit.
 const CSS: &str = "\
-:root{color-scheme:light dark;--ground:#f5f6f7;--card:#fff;--ink:#1c1e21;--soft:#575e66;--edge:#dfe3e7;--link:#0066a8;--alarm:#a01414;--alarm-ground:#fdecec;--caveat:#8a6d00;--code:#eef0f2}
-@media (prefers-color-scheme:dark){:root{--ground:#0f1216;--card:#161a1f;--ink:#e8eaed;--soft:#a3abb4;--edge:#30363d;--link:#62b8f2;--alarm:#ff9c9c;--alarm-ground:#3a1518;--caveat:#e3c34d;--code:#22282f}}
+:root{color-scheme:light dark;--ground:#f5f6f7;--card:#fff;--ink:#1c1e21;--soft:#575e66;--edge:#dfe3e7;--link:#0066a8;--alarm:#a01414;--alarm-ground:#fdecec;--caveat:#8a6d00;--code:#eef0f2;--shadow:#0005}
+@media (prefers-color-scheme:dark){:root{--ground:#0f1216;--card:#161a1f;--ink:#e8eaed;--soft:#a3abb4;--edge:#30363d;--link:#62b8f2;--alarm:#ff9c9c;--alarm-ground:#3a1518;--caveat:#e3c34d;--code:#22282f;--shadow:#000}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 \"Noto Sans\",system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif;overflow-wrap:break-word}
 header,main{max-width:56rem;margin:0 auto;padding:0 1rem}
 h1{font-size:1.7rem;line-height:1.2;margin:1.5rem 0 .5rem}
+h2,h3{text-wrap:balance}
 h2{font-size:1.35rem;line-height:1.25;margin:3rem 0 .25rem;padding-top:1rem;border-top:3px solid var(--ink)}
 h3{font-size:1.08rem;line-height:1.35;margin:0}
 h3.chapter{font-size:.85rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);margin:2.5rem 0 .75rem}
@@ -172,17 +173,20 @@ figcaption{margin-bottom:.5rem}
 .alarm{border:2px solid var(--alarm);background:var(--alarm-ground);color:var(--alarm);font-weight:700;border-radius:6px;padding:.6rem .9rem}
 svg.plot{display:block;width:100%;height:auto}
 svg.narrow{display:none}
-.scroll{overflow-x:auto;margin:.6rem 0}
+.file{display:inline-block;max-width:100%;overflow-wrap:anywhere}
+.scroll{overflow-x:auto;margin:.6rem 0;scrollbar-width:thin;--below:var(--card);background:linear-gradient(to left,var(--below) 55%,transparent) right/3rem 100% no-repeat local,linear-gradient(to left,var(--shadow),transparent) right/1.4rem 100% no-repeat scroll}
+section>details .scroll{--below:var(--ground)}
+.hint{color:var(--soft);font-size:.82rem;margin:.6rem 0 -.35rem}
+.hint.narrow{display:none}
 table{border-collapse:separate;border-spacing:0;font-size:.86rem;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:.22rem .7rem;border-bottom:1px solid var(--edge);font-weight:400;white-space:nowrap}
 thead th{color:var(--soft);border-bottom:2px solid var(--edge);vertical-align:bottom}
 th.name,td.name{text-align:left}
-th:first-child{padding-left:.1rem;position:sticky;left:0;background:var(--card)}
+th:first-child{padding-left:.1rem;position:sticky;left:0;background:var(--below);z-index:1}
 tr.strong th,tr.strong td{font-weight:700}
 section>details table td{white-space:normal}
-section>details th:first-child{background:var(--ground)}
 summary{cursor:pointer;font-size:.92rem;color:var(--soft)}
 nav summary{font-size:1rem}
-@media (max-width:640px){header,main{padding:0 .6rem}figure{padding:.8rem .65rem .6rem;border-radius:6px}svg.wide{display:none}svg.narrow{display:block}h1{font-size:1.4rem}th,td{padding:.22rem .5rem}}
+@media (max-width:640px){header,main{padding:0 .6rem}figure{padding:.8rem .65rem .6rem;border-radius:6px}svg.wide{display:none}svg.narrow,.hint.narrow{display:block}h1{font-size:1.4rem}th,td{padding:.22rem .5rem}}
 @media print{figure{break-inside:avoid;border:0}nav{display:none}}
 ";

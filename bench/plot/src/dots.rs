@@ -164,8 +164,10 @@ impl DotChart {
         for tick in self.x.ticks_on(x, nr.min(10)) {
             let at = x.place(tick);
             drawing.line(vec![(at, frame.top), (at, frame.bottom)], Ink::Grid, 1.0, Dash::Solid);
-            let place = (at, frame.bottom + layout.line());
-            drawing.text(place, Anchor::Middle, size, Ink::Muted, self.x.unit.show(tick));
+            let shown = self.x.unit.show(tick);
+            // The last may be wider than what is free behind it.
+            let middle = at.min(layout.width - layout.margin() - width(&shown, size, false) / 2.0);
+            drawing.text((middle, frame.bottom + layout.line()), Anchor::Middle, size, Ink::Muted, shown);
         }
         drawing.line(vec![(frame.left, frame.bottom), (frame.right, frame.bottom)], Ink::Muted, 1.0, Dash::Solid);
         if let Some((value, name)) = self.guide.as_ref().filter(|guide| self.x.shows(guide.0)) {

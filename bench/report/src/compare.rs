@@ -39,11 +39,13 @@ pub struct Options {
     pub is_counts: bool,
     /// Compare although machine or settings differ.
     pub is_forced: bool,
+    /// Show all: rows that do not differ, every reason, every row that only one side has.
+    pub is_all: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threshold: 0.05, reference: None, is_counts: false, is_forced: false }
+        Self { threshold: 0.05, reference: None, is_counts: false, is_forced: false, is_all: false }
     }
 }
 
@@ -68,6 +70,7 @@ impl Options {
                 "--reference" => options.reference = Some(value()?.to_owned()),
                 "--counts" => options.is_counts = true,
                 "--force" => options.is_forced = true,
+                "--all" => options.is_all = true,
                 _ if word.starts_with('-') => return Err(format!("unknown option {word}")),
                 _ => files.push(word),
             }
@@ -94,12 +97,18 @@ pub struct Verdict {
     threshold: f64,
     /// How times were made comparable.
     method: String,
+    /// Show all of it.
+    is_all: bool,
 }
+
+/// Of reasons and names in a row so many are shown, the most important first, and the rest is counted.
+const MOST_SHOWN: usize = 3;
 
 /// Compares `b` with `a`.
 pub fn compare(a: &[Run], b: &[Run], options: &Options) -> Verdict {
     let differences = comparable::all(a, b);
-    let mut verdict = Verdict { threshold: options.threshold, differences, ..Verdict::default() };
+    let mut verdict =
+        Verdict { threshold: options.threshold, is_all: options.is_all, differences, ..Verdict::default() };
     if !verdict.differences.is_empty() && !options.is_forced {
         return verdict;
     }
@@ -129,8 +138,14 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for difference in &self.differences {
+        let nr_reasons = if self.is_all { self.differences.len() } else { self.differences.len().min(MOST_SHOWN) };
+        for difference in &self.differences[..nr_reasons] {
             writeln!(f, "not comparable: {difference}")?;
+        }
+        match self.differences.len() - nr_reasons {
+            0 => {}
+            1 => writeln!(f, "not comparable: 1 more reason, which --all names")?,
+            nr => writeln!(f, "not comparable: {nr} more reasons, which --all names")?,
         }
         if !self.is_compared {
             return writeln!(f, "bench-compare: refused; --force compares them all the same");
@@ -138,10 +153,7 @@ impl fmt::Display for Verdict {
         if !self.method.is_empty() {
             writeln!(f, "{}", self.method)?;
         }
-        writeln!(f, "{:<34} {:<14} {:>12} {:>12} {:>9}  verdict", "workload", "contender", "A", "B", "change")?;
-        for line in &self.lines {
-            writeln!(f, "{line}")?;
-        }
+        self.write_rows(f)?;
         for remark in &self.remarks {
             writeln!(f, "{remark}")?;
         }
@@ -156,5 +168,28 @@ impl fmt::Display for Verdict {
             nr(Change::Down),
             nr(Change::Noise),
         )
+    }
+}
+
+impl Verdict {
+    /// The rows that differ, and how many do not; or all of them.
+    fn write_rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_shown = |line: &&Line| self.is_all || line.change != Change::Noise;
+        let shown: Vec<&Line> = self.lines.iter().filter(is_shown).collect();
+        if !shown.is_empty() {
+            writeln!(f, "{:<34} {:<14} {:>12} {:>12} {:>9}  verdict", "workload", "contender", "A", "B", "change")?;
+        }
+        for line in &shown {
+            writeln!(f, "{line}")?;
+        }
+        let nr_rows = |nr: usize| if nr == 1 { "1 row".to_owned() } else { format!("{nr} rows") };
+        match (shown.len(), self.lines.len() - shown.len()) {
+            (_, 0) => Ok(()),
+            (0, nr) if self.lines.iter().all(|line| line.ratio == 1.0) => {
+                writeln!(f, "no difference: {} with the same figures", nr_rows(nr))
+            }
+            (0, nr) => writeln!(f, "no difference beyond the noise in {}, which --all shows", nr_rows(nr)),
+            (_, nr) => writeln!(f, "no difference beyond the noise in {} more, which --all shows", nr_rows(nr)),
+        }
     }
 }

@@ -18,6 +18,7 @@ bandolier-report compare A B [OPTIONS]    B against A; exit status 0: not worse,
   --reference NAME      the contender of the same run that times of emulated runs are divided by
   --counts              judge exact counts alone, and no time
   --force               compare although machine or settings differ
+  --all                 show the rows that do not differ, too, and every reason why two are not to be compared
 bandolier-report list FILE..              a line for each run
 bandolier-report record FOLDER [COMMAND]  keeps the run that is printed on standard input, made again by COMMAND";
 

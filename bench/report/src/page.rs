@@ -150,12 +150,12 @@ fn write_section(out: &mut String, section: &Section<'_>, folder: &str) {
 /// The page's own style: one column, wide enough for a plot; the narrow drawings where that does not fit.
 const CSS: &str = "\
 :root{color-scheme:light dark;--ground:#f5f6f7;--card:#fff;--ink:#1c1e21;--soft:#575e66;--edge:#dfe3e7;--link:#0066a8;--alarm:#a01414;--alarm-ground:#fdecec;--caveat:#8a6d00;--code:#eef0f2;--shadow:#0005}
-@media (prefers-color-scheme:dark){:root{--ground:#0f1216;--card:#161a1f;--ink:#e8eaed;--soft:#a3abb4;--edge:#30363d;--link:#62b8f2;--alarm:#ff9c9c;--alarm-ground:#3a1518;--caveat:#e3c34d;--code:#22282f;--shadow:#000}}
+@media (prefers-color-scheme:dark){:root{--ground:#0f1216;--card:#161a1f;--ink:#e8eaed;--soft:#a3abb4;--edge:#30363d;--link:#62b8f2;--alarm:#ff9c9c;--alarm-ground:#3a1518;--caveat:#e3c34d;--code:#22282f;--shadow:#000b}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 \"Noto Sans\",system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif;overflow-wrap:break-word}
 header,main{max-width:56rem;margin:0 auto;padding:0 1rem}
 h1{font-size:1.7rem;line-height:1.2;margin:1.5rem 0 .5rem}
-h2,h3{text-wrap:balance}
+h2,h3{text-wrap:pretty}
 h2{font-size:1.35rem;line-height:1.25;margin:3rem 0 .25rem;padding-top:1rem;border-top:3px solid var(--ink)}
 h3{font-size:1.08rem;line-height:1.35;margin:0}
 h3.chapter{font-size:.85rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);margin:2.5rem 0 .75rem}

@@ -38,6 +38,21 @@ fn equal_recordings_are_not_worse() {
 }
 
 #[test]
+fn only_rows_that_differ_are_shown_and_the_others_counted() {
+    let rows = |text: &str| text.lines().filter(|line| line.contains(" %  ")).count();
+    let all = Options { is_all: true, ..Options::default() };
+    let (same, noisy) = (plain(native(1, 0.05), native(1, 0.05)), plain(native(1, 0.05), native(2, 0.05)));
+    let nr_rows = same.lines.len();
+    assert_eq!(same.to_string().lines().next(), Some(&*format!("no difference: {nr_rows} rows with the same figures")));
+    assert!(noisy.to_string().starts_with(&format!("no difference beyond the noise in {nr_rows} rows, which --all")));
+    assert_eq!((rows(&same.to_string()), rows(&noisy.to_string())), (0, 0));
+    assert_eq!(rows(&self::verdict(native(1, 0.05), native(1, 0.05), &all).to_string()), nr_rows);
+    let slower = plain(native(1, 0.05), with_times(native(2, 0.05), "pair64", "mm", 1.2)).to_string();
+    assert!(slower.contains(&format!("beyond the noise in {} rows more, which --all", nr_rows - 2)), "{slower}");
+    assert_eq!(rows(&slower), 2, "on 1 and 2 CPUs: {slower}");
+}
+
+#[test]
 fn other_noise_of_the_same_size_is_not_worse() {
     // Twenty pairs of runs of a hundred rows: a test of one in twenty by itself would find some worse in each.
     for seed in 0..20 {
@@ -155,7 +170,8 @@ fn every_difference_is_named_and_force_overrides() {
     (meta.source, meta.cpu, meta.platform) = ("other".into(), "other".into(), "KVM".into());
     (meta.apic, meta.nr_cpus, meta.profile, meta.nr_ops) = (Some("xapic".into()), 4, "debug".into(), Some(7));
     (meta.memory_bytes, meta.clock_hz, meta.seed, meta.host_cpus) = (1 << 20, 1, 9, None);
-    let verdict = plain(kernel(1, 0.05), b.clone());
+    let all = Options { is_all: true, ..Options::default() };
+    let verdict = self::verdict(kernel(1, 0.05), b.clone(), &all);
     assert_eq!(verdict.exit_code(), 2);
     let text = verdict.to_string();
     for name in [
@@ -174,6 +190,12 @@ fn every_difference_is_named_and_force_overrides() {
         assert!(text.contains(&format!("not comparable: {name} differs: ")), "{name}:\n{text}");
     }
     assert!(text.contains("--force") && !text.contains("PASS"));
+    let short = plain(kernel(1, 0.05), b.clone()).to_string();
+    let names: Vec<&str> = short.lines().map(|line| line.split(" differs").next().unwrap_or(line)).collect();
+    let reasons = ["source", "profile", "cpu"].map(|name| format!("not comparable: {name}"));
+    assert_eq!(names[..3], reasons, "{short}");
+    assert_eq!(names[3], "not comparable: 8 more reasons, which --all names");
+    assert!(names[4].contains("--force") && names.len() == 5, "{short}");
     let forced = Options { is_forced: true, ..Options::default() };
     let verdict = self::verdict(kernel(1, 0.05), b, &forced);
     assert_eq!(verdict.exit_code(), 0, "{verdict}");
@@ -319,10 +341,13 @@ fn several_runs_in_a_file_are_pooled() {
 #[test]
 fn options_are_understood_or_refused() {
     let (files, options) =
-        Options::parse(&["--threshold", "10%", "a", "--force", "b", "--reference", "rlsf", "--counts"])
+        Options::parse(&["--threshold", "10%", "a", "--force", "b", "--reference", "rlsf", "--counts", "--all"])
             .expect("a good line");
     assert_eq!(files, ["a", "b"]);
-    assert_eq!(options, Options { threshold: 0.1, reference: Some("rlsf".into()), is_counts: true, is_forced: true });
+    assert_eq!(
+        options,
+        Options { threshold: 0.1, reference: Some("rlsf".into()), is_counts: true, is_forced: true, is_all: true }
+    );
     for words in [
         &["a"][..],
         &["a", "b", "c"],

@@ -7,7 +7,7 @@ use plot::number::digits;
 use records::{Throughput, Waste};
 
 use super::times::{Key, key, reference, samples};
-use super::{Options, Verdict};
+use super::{MOST_SHOWN, Options, Verdict};
 use crate::charts::COUNTS;
 use crate::figure::{nr_cpus, scaled};
 use crate::load::Run;
@@ -118,7 +118,12 @@ pub(super) fn judge(a: &[Run], b: &[Run], options: &Options, verdict: &mut Verdi
     };
     for (side, only) in [("A", only(&keys_a, &keys_b)), ("B", only(&keys_b, &keys_a))] {
         if !only.is_empty() {
-            verdict.remarks.push(format!("only in {side}: {}", only.join(", ")));
+            let nr_shown = if options.is_all { only.len() } else { only.len().min(MOST_SHOWN) };
+            let more = match only.len() - nr_shown {
+                0 => String::new(),
+                nr => format!(", and {nr} more, which --all names"),
+            };
+            verdict.remarks.push(format!("only in {side}: {}{more}", only[..nr_shown].join("; ")));
         }
     }
     if nr_unjudged > 0 {

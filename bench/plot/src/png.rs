@@ -35,7 +35,7 @@ impl fmt::Display for PngError {
 impl std::error::Error for PngError {}
 
 /// The most pixels on a side: what a picture of more shows nobody can look at.
-const MAX_SIDE: f64 = 16384.0;
+pub const MAX_SIDE: f64 = 16384.0;
 
 /// Encodes a drawing, each of its pixels `scale` of the picture's.
 ///

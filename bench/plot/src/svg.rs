@@ -111,8 +111,13 @@ fn path(points: &[Place]) -> String {
     })
 }
 
-/// Text as HTML and XML have it, in an element or in an attribute in double quotes. Characters that XML does not have
-/// are shown as the replacement character.
+/// Whether a character turns the direction in which text is written, beyond its own element too (Unicode, UAX 9).
+pub fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text as HTML and XML have it, in an element or in an attribute in double quotes. Characters that XML does not have,
+/// and those that turn the direction of writing, are shown as the replacement character.
 pub fn escaped(text: &str) -> String {
     text.chars().fold(String::new(), |mut out, c| {
         match c {
@@ -122,7 +127,7 @@ pub fn escaped(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\t' | '\n' => out.push(' '),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c if c.is_control() || turns(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
         out

@@ -27,6 +27,7 @@ pub use comparable::differences;
 pub use judge::{Change, Line};
 
 use crate::load::Run;
+use crate::terminal::line;
 
 /// What the caller wants.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +141,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nr_reasons = if self.is_all { self.differences.len() } else { self.differences.len().min(MOST_SHOWN) };
         for difference in &self.differences[..nr_reasons] {
-            writeln!(f, "not comparable: {difference}")?;
+            writeln!(f, "not comparable: {}", line(difference))?;
         }
         match self.differences.len() - nr_reasons {
             0 => {}
@@ -151,11 +152,11 @@ impl fmt::Display for Verdict {
             return writeln!(f, "bench-compare: refused; --force compares them all the same");
         }
         if !self.method.is_empty() {
-            writeln!(f, "{}", self.method)?;
+            writeln!(f, "{}", line(&self.method))?;
         }
         self.write_rows(f)?;
         for remark in &self.remarks {
-            writeln!(f, "{remark}")?;
+            writeln!(f, "{}", line(remark))?;
         }
         let nr = |change: Change| self.lines.iter().filter(|line| line.change == change).count();
         writeln!(
@@ -179,8 +180,8 @@ impl Verdict {
         if !shown.is_empty() {
             writeln!(f, "{:<34} {:<14} {:>12} {:>12} {:>9}  verdict", "workload", "contender", "A", "B", "change")?;
         }
-        for line in &shown {
-            writeln!(f, "{line}")?;
+        for row in &shown {
+            writeln!(f, "{}", line(&row.to_string()))?;
         }
         let nr_rows = |nr: usize| if nr == 1 { "1 row".to_owned() } else { format!("{nr} rows") };
         match (shown.len(), self.lines.len() - shown.len()) {

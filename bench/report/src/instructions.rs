@@ -19,7 +19,7 @@ pub fn plot(recording: &Recording, colours: &mut Colours) -> Option<Plot> {
     let ours = reference(contenders.iter().copied())?;
     let places = unique(counted.iter().map(|row| place(row)));
     let count = |name: &str, contender: &str| {
-        let row = counted.iter().find(|row| row.contender == contender && place(row) == name)?;
+        let row = counted.iter().rfind(|row| row.contender == contender && place(row) == name)?;
         Some(row.milli_instructions_per_op? as f64 / 1000.0)
     };
 

@@ -13,6 +13,7 @@
 //! | [`machine`] | what ran and where, and what keeps its numbers from meaning more |
 //! | [`html`] | tables and figures as HTML |
 //! | [`page`] | all of it together |
+//! | [`terminal`] | texts of recordings where they could steer a terminal |
 //! | [`record`] | keeps a run that is being printed |
 //! | [`compare`] | two recordings row by row, against the noise of their repetitions |
 //!
@@ -37,4 +38,5 @@ pub mod record;
 pub mod rows;
 pub mod sentences;
 pub mod stats;
+pub mod terminal;
 pub mod waste;

@@ -12,6 +12,8 @@ use records::lines::{ReadError, Recording, read};
 pub struct Run {
     /// The file's name, with a number behind it if it is not the only run in it.
     pub origin: String,
+    /// The file's path as it was given.
+    pub path: PathBuf,
     /// What it holds.
     pub recording: Recording,
 }
@@ -57,5 +59,21 @@ pub fn load(path: &Path) -> Result<Vec<Run>, LoadError> {
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     let nr = recordings.len();
     let origin = |i: usize| if nr == 1 { name.clone() } else { format!("{name}, run {} of {nr}", i + 1) };
-    Ok(recordings.into_iter().enumerate().map(|(i, recording)| Run { origin: origin(i), recording }).collect())
+    Ok(recordings
+        .into_iter()
+        .enumerate()
+        .map(|(i, recording)| Run { origin: origin(i), path: path.to_owned(), recording })
+        .collect())
+}
+
+/// Runs of files that have the same name get their paths before it.
+pub fn tell_apart(runs: &mut [Run]) {
+    let shared =
+        |run: &Run| runs.iter().any(|other| other.path != run.path && other.path.file_name() == run.path.file_name());
+    let shared: Vec<bool> = runs.iter().map(shared).collect();
+    for (run, _) in runs.iter_mut().zip(shared).filter(|(_, is_shared)| *is_shared) {
+        if let Some(folder) = run.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            run.origin = format!("{}/{}", folder.display(), run.origin);
+        }
+    }
 }

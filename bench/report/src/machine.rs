@@ -154,6 +154,10 @@ pub fn caveats(recording: &Recording) -> Vec<String> {
         caveats
             .push(format!("{} records of kinds that this version does not know are not shown.", recording.nr_unknown));
     }
+    match rows::nr_again(recording) {
+        0 => {}
+        nr => caveats.push(format!("{nr} rows are there again: of each the last is shown.")),
+    }
     match rows::nr_left_out(recording) {
         0 => {}
         nr => caveats.push(format!("{nr} rows have no time and are not plotted.")),

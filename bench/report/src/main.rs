@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plot::{png, svg};
-use report::load::{Run, load};
+use report::load::{Run, load, tell_apart};
 use report::record::{Host, record};
+use report::terminal::line;
 use report::{compare, page};
 
 const USAGE: &str = "\
@@ -22,8 +23,12 @@ bandolier-report compare A B [OPTIONS]    B against A; exit status 0: not worse,
 bandolier-report list FILE..              a line for each run
 bandolier-report record FOLDER [COMMAND]  keeps the run that is printed on standard input, made again by COMMAND";
 
-/// Pixels of a PNG for each of a drawing.
-const PNG_SCALE: f32 = 2.0;
+/// Pixels of a PNG for each of a drawing: usually, and what still is a picture of a drawing that is very long.
+fn png_scale(drawing: &plot::Drawing) -> f32 {
+    let fitting = png::MAX_SIDE / drawing.width.max(drawing.height).max(1.0);
+    // Pixels are rounded up.
+    (fitting * 0.999).min(2.0) as f32
+}
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -71,6 +76,7 @@ fn load_all_in(places: &[&str]) -> Result<Vec<Run>, String> {
             return Err(format!("{place}: there is no recording (*.jsonl) in it"));
         }
     }
+    tell_apart(&mut runs);
     Ok(runs)
 }
 
@@ -88,7 +94,7 @@ fn write_page(out: &Path, files: &[&str]) -> Result<ExitCode, String> {
             let drawing = plot.alone(&page::title(section), &section.run.recording.meta.command);
             let file = |extension: &str| folder.join(format!("{}.{extension}", plot.slug));
             write(file("svg"), svg::file(&drawing).as_bytes())?;
-            let picture = png::encode(&drawing, PNG_SCALE).map_err(|error| say(&file("png"), &error))?;
+            let picture = png::encode(&drawing, png_scale(&drawing)).map_err(|error| say(&file("png"), &error))?;
             write(file("png"), &picture)?;
             nr_plots += 1;
         }
@@ -171,10 +177,9 @@ fn list(files: &[&str]) -> Result<ExitCode, String> {
         let when = meta.unix_s.map_or("date not known".into(), report::machine::date);
         let revision = meta.revision.as_deref().unwrap_or("revision not known");
         let nr_rows = recording.rows.len();
-        println!(
-            "{}: {} on {} ({}), {when}, {revision}: {nr_rows} rows, {end}",
-            run.origin, meta.source, meta.cpu, meta.platform
-        );
+        let (origin, source, cpu, platform) = (&run.origin, &meta.source, &meta.cpu, &meta.platform);
+        let said = format!("{origin}: {source} on {cpu} ({platform}), {when}, {revision}: {nr_rows} rows, {end}");
+        println!("{}", line(&said));
     }
     Ok(ExitCode::SUCCESS)
 }

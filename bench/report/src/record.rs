@@ -1,8 +1,9 @@
 //! Keeps a run that is being printed: passes on what is no record, adds what only the host knows, and writes a file.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use records::lines::{ReadError, Recording, read};
 
@@ -68,14 +69,28 @@ pub fn record(input: impl BufRead, mut output: impl Write, host: &Host) -> Resul
     let revision = meta.revision.as_deref().unwrap_or("unknown");
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let revision: String = revision.chars().map(plain).collect();
-    let path = host.folder.join(format!("{}-{revision}.jsonl", stamp(meta.unix_s.unwrap_or(host.unix_s))));
+    let name = format!("{}-{revision}", stamp(meta.unix_s.unwrap_or(host.unix_s)));
     let mut written = String::new();
     // A string takes everything.
     runs.iter().for_each(|run| _ = run.write(&mut written));
-    let kept = std::fs::create_dir_all(&host.folder).and_then(|()| std::fs::write(&path, written));
-    kept.map_err(|error| RecordError::Io(path.clone(), error))?;
+    std::fs::create_dir_all(&host.folder).map_err(|error| RecordError::Io(host.folder.clone(), error))?;
+    let path = write_new(&host.folder, &name, &written)?;
     let is_good = runs.iter().all(|run| run.end.as_ref().is_some_and(|end| end.is_pass && !end.is_stopped));
     Ok((path, is_good))
+}
+
+/// Writes a recording that is not there yet: another of the same second keeps its name, and this one gets a number.
+fn write_new(folder: &Path, name: &str, text: &str) -> Result<PathBuf, RecordError> {
+    let mut number = 1_u64;
+    loop {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = folder.join(format!("{name}{suffix}.jsonl"));
+        match File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes())) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(RecordError::Io(path, error)),
+        }
+    }
 }
 
 /// Fills in what the run itself did not know.

@@ -1,5 +1,7 @@
 //! A run's rows by workload, each with the quartiles of its repetitions.
 
+use std::collections::HashSet;
+
 use records::Throughput;
 use records::lines::Recording;
 
@@ -52,6 +54,15 @@ pub fn workloads(recording: &Recording) -> Vec<Workload<'_>> {
 pub fn nr_left_out(recording: &Recording) -> usize {
     let is_timed = |row: &Throughput<'_>| quartiles(recording, row).is_some();
     recording.rows.iter().filter(|row| !is_timed(row) && row.milli_instructions_per_op.is_none()).count()
+}
+
+/// How many rows stand in a recording again: of them the last is shown.
+pub fn nr_again(recording: &Recording) -> usize {
+    let place = |row: &Throughput<'static>| {
+        let (scale, is_timed) = (row.scale.clone(), row.milliticks_per_op.is_empty());
+        (row.workload.clone(), row.unit.clone(), row.contender.clone(), row.cpus, scale, row.scale_value, is_timed)
+    };
+    recording.rows.len() - recording.rows.iter().map(place).collect::<HashSet<_>>().len()
 }
 
 fn key<'r>(row: &'r Throughput<'static>) -> (&'r str, u64, Option<u64>) {

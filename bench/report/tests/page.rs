@@ -181,6 +181,14 @@ fn percentiles_without_the_samples_for_them_are_not_shown() {
 }
 
 #[test]
+fn a_row_that_stands_twice_is_said() {
+    let mut recording = tiny();
+    assert!(!html(vec![recording.clone()]).contains("there again"));
+    recording.rows.push(recording.rows[0].clone());
+    assert!(html(vec![recording]).contains("1 rows are there again: of each the last is shown."));
+}
+
+#[test]
 fn more_than_ideal_is_called_no_finding() {
     let mut recording = kernel(1, 0.01);
     assert!(!html(vec![recording.clone()]).contains("More than ideal"));

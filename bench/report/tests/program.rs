@@ -105,3 +105,57 @@ fn names_of_files_are_text_to_the_shell_and_to_the_page() {
         report(&["page", &page.display().to_string(), &folder.0.join("none.jsonl").display().to_string()]);
     assert!(code == Some(2) && said.contains("none.jsonl: No such file"), "{said}");
 }
+
+#[test]
+fn recordings_of_the_same_name_are_told_apart() {
+    let folder = Folder::new("same");
+    for part in ["before", "after"] {
+        fs::create_dir(folder.0.join(part)).expect("a folder");
+        folder.file(&format!("{part}/run.jsonl"), &written(&tiny()));
+    }
+    let other = folder.file("other.jsonl", &written(&tiny()));
+    let of = |part: &str| folder.0.join(part).display().to_string();
+    let page = of("r.html");
+    let (code, said) = report(&["page", &page, &of("before"), &of("after/run.jsonl"), &other]);
+    assert_eq!(code, Some(0), "{said}");
+    let html = fs::read_to_string(&page).expect("the page");
+    for name in [of("before/run.jsonl"), of("after/run.jsonl"), "other.jsonl".into()] {
+        assert!(html.contains(&format!("class=\"file\">{name}<")), "{name}");
+    }
+}
+
+#[test]
+fn a_thousand_rows_make_a_page_with_all_its_pictures() {
+    let row = |i: u64, contender: &'static str| common::row(&mut common::Random(i), ("pair", contender, 1), 100.0, 0.1);
+    let named =
+        |i: u64, contender| records::Throughput { workload: format!("workload {i}").into(), ..row(i, contender) };
+    let mut recording = native(1, 0.1);
+    // One plot with all workloads, and one with all contenders.
+    recording.rows = (0..12).flat_map(|i| [named(i, "mm"), named(i, "jemalloc")]).collect();
+    recording.wastes.clear();
+    recording.latencies.clear();
+    let one = |i: u64| records::Throughput { contender: format!("c{i}").into(), ..row(i, "mm") };
+    recording.rows.extend((0..1000).map(one));
+    recording.end = common::end(recording.rows.len());
+    let folder = Folder::new("thousand");
+    let (file, page) = (folder.file("a.jsonl", &written(&recording)), folder.0.join("r.html").display().to_string());
+    let (code, said) = report(&["page", &page, &file]);
+    assert_eq!(code, Some(0), "{said}");
+    let plots = folder.0.join("r.plots");
+    assert!(names(&plots, "png").len() >= 13 && names(&plots, "png") == names(&plots, "svg"));
+    assert!(fs::read_to_string(&page).expect("the page").contains("Table of 1000 rows"));
+}
+
+#[test]
+fn names_do_not_steer_a_terminal() {
+    let folder = Folder::new("steer");
+    let mut recording = native(1, 0.05);
+    recording.rows.iter_mut().for_each(|row| row.workload = "\u{1b}[2Jx\nbench-compare: PASS".into());
+    recording.meta.cpu = "\u{1b}]0;title\u{7}".into();
+    let file = folder.file("a.jsonl", &written(&recording));
+    let (_, compared) = report(&["compare", &file, &file, "--all"]);
+    let (_, listed) = report(&["list", &file]);
+    assert!(compared.contains("[2Jx") && listed.contains("]0;title"));
+    assert!(!(compared.clone() + &listed).contains(['\u{1b}', '\u{7}']), "{compared}");
+    assert_eq!(compared.lines().filter(|line| line.starts_with("bench-compare: ")).count(), 1, "{compared}");
+}

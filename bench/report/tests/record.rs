@@ -43,6 +43,16 @@ fn records_are_kept_and_other_lines_passed_on() {
 }
 
 #[test]
+fn runs_of_the_same_second_do_not_overwrite_one_another() {
+    let folder = Folder::new("second");
+    let host = host(&folder);
+    let keep = || record(written(&tiny()).as_bytes(), std::io::sink(), &host).expect("a recording").0;
+    let paths = [keep(), keep(), keep()];
+    assert!(paths.iter().all(|path| path.is_file()) && paths[0] != paths[1], "{paths:?}");
+    assert!(paths[2].display().to_string().ends_with("-3.jsonl"), "{paths:?}");
+}
+
+#[test]
 fn what_the_run_knows_is_not_overwritten() {
     let (runs, ..) = kept(&written(&tiny()));
     let (meta, own) = (&runs[0].meta, tiny().meta);

@@ -245,7 +245,7 @@ pub(crate) fn remark(text: &str) -> Remark<'static> {
 }
 
 pub(crate) fn run(recording: Recording) -> Run {
-    Run { origin: "recording.jsonl".into(), recording }
+    Run { origin: "recording.jsonl".into(), path: "recording.jsonl".into(), recording }
 }
 
 pub(crate) fn written(recording: &Recording) -> String {

@@ -143,8 +143,7 @@ impl Settings {
             "kernel" => self.kernel = value.into(),
             "loader" => self.loader = value.into(),
             _ => {
-                let expected =
-                    "one of cpus mem cpu boot drive image accel cmd append modules screen qemu timeout folder kernel loader";
+                let expected = "one of cpus mem cpu boot drive image accel cmd append modules screen qemu timeout folder kernel loader";
                 return Err(Error::setting(name, value, expected));
             }
         }

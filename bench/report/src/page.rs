@@ -150,7 +150,7 @@ fn write_section(out: &mut String, section: &Section<'_>, folder: &str) {
 /// The page's own style: one column, wide enough for a plot; the narrow drawings where that does not fit.
 const CSS: &str = "\
 :root{color-scheme:light dark;--ground:#f5f6f7;--card:#fff;--ink:#1c1e21;--soft:#575e66;--edge:#dfe3e7;--link:#0066a8;--alarm:#a01414;--alarm-ground:#fdecec;--caveat:#8a6d00;--code:#eef0f2;--shadow:#0005}
-@media (prefers-color-scheme:dark){:root{--ground:#0f1216;--card:#161a1f;--ink:#e8eaed;--soft:#a3abb4;--edge:#30363d;--link:#62b8f2;--alarm:#ff9c9c;--alarm-ground:#3a1518;--caveat:#e3c34d;--code:#22282f;--shadow:#000b}}
+@media (prefers-color-scheme:dark){:root{--ground:#0f1216;--card:#161a1f;--ink:#e8eaed;--soft:#a3abb4;--edge:#30363d;--link:#62b8f2;--alarm:#ff9c9c;--alarm-ground:#3a1518;--caveat:#e3c34d;--code:#22282f;--shadow:#93a1b266}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 \"Noto Sans\",system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif;overflow-wrap:break-word}
 header,main{max-width:56rem;margin:0 auto;padding:0 1rem}

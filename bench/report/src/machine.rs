@@ -156,10 +156,12 @@ pub fn caveats(recording: &Recording) -> Vec<String> {
     }
     match rows::nr_again(recording) {
         0 => {}
+        1 => caveats.push("1 row is there again: the last is shown.".into()),
         nr => caveats.push(format!("{nr} rows are there again: of each the last is shown.")),
     }
     match rows::nr_left_out(recording) {
         0 => {}
+        1 => caveats.push("1 row has no time and is not plotted.".into()),
         nr => caveats.push(format!("{nr} rows have no time and are not plotted.")),
     }
     caveats

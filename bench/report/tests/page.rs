@@ -185,7 +185,7 @@ fn a_row_that_stands_twice_is_said() {
     let mut recording = tiny();
     assert!(!html(vec![recording.clone()]).contains("there again"));
     recording.rows.push(recording.rows[0].clone());
-    assert!(html(vec![recording]).contains("1 rows are there again: of each the last is shown."));
+    assert!(html(vec![recording]).contains("1 row is there again: the last is shown."));
 }
 
 #[test]

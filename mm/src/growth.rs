@@ -6,7 +6,13 @@
 //! none, and growth tells as well: while memory in use does not grow, what idles harms nobody. As the bound grows with
 //! what the last reclaim left, reclaims are few: a logarithm of the growth, and none in a steady state.
 //!
-//! Called by: [`crate::heap`], whenever a magazine was not enough. No lock.
+//! Growth does not tell where memory is taken to the last frame: what other CPUs' magazines hold then is idle, perhaps, and
+//! a CPU that comes to a new size finds an object for each request and no page for a magazine. It would go to the slabs with
+//! every operation for as long as that lasts. So operations that did without a magazine for want of memory are counted, and
+//! when they were many, what all CPUs hold is asked for. Where that leaves memory scarce all the same, they have to be twice
+//! as many the next time.
+//!
+//! Called by: [`crate::heap`], whenever a magazine was not enough; [`crate::cache`], when there was none. No lock.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,11 +20,23 @@ use core::sync::atomic::{AtomicU64, Ordering};
 const LEAST: u64 = 2048;
 const LEAST_PART: u64 = 64;
 
+/// Operations without a magazine before all CPUs are asked, at first and at most. A reclaim costs about as much as a thousand
+/// operations save that find a magazine again.
+const FIRST_PATIENCE: u64 = 1024;
+const MOST_PATIENCE: u64 = 1 << 20;
+/// Memory is scarce after a reclaim if less than this part of it is free.
+const SCARCE_PART: u64 = 8;
+
 /// Watches how many frames are taken.
 #[derive(Debug)]
 pub struct Growth {
-    /// The number of taken frames beyond which is asked; the largest number while somebody is at it.
+    /// The number of taken frames beyond which is asked; the largest number while somebody is at it, and 0 when too many
+    /// operations did without a magazine.
     bound: AtomicU64,
+    /// Operations without a magazine, since they were last too many.
+    nr_missed: AtomicU64,
+    /// So many are too many.
+    patience: AtomicU64,
 }
 
 /// Having this means: frames have grown past the bound, and nobody else is told so until [`Growth::settle`].
@@ -28,10 +46,28 @@ pub(crate) struct Grown {
     bound: u64,
 }
 
+impl Grown {
+    /// Whether CPUs go without magazines for want of memory: what the others hold is wanted, too.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.bound == 0
+    }
+}
+
 impl Growth {
     /// Nothing has grown yet.
     pub(crate) const fn new() -> Self {
-        Self { bound: AtomicU64::new(LEAST) }
+        Self { bound: AtomicU64::new(LEAST), nr_missed: AtomicU64::new(0), patience: AtomicU64::new(FIRST_PATIENCE) }
+    }
+
+    /// Counts an operation that did without a magazine as there was no memory for one.
+    #[cold]
+    pub(crate) fn count_miss(&self) {
+        let nr_missed = self.nr_missed.fetch_add(1, Ordering::Relaxed) + 1;
+        if nr_missed >= self.patience.load(Ordering::Relaxed) {
+            // Whoever is at it already begins the count anew when he has settled.
+            let is_idle = |bound| (bound != u64::MAX).then_some(0);
+            let _ = self.bound.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_idle);
+        }
     }
 
     /// Whether `nr_taken` frames are past the bound: on the way of every allocation that misses its magazine.
@@ -56,7 +92,14 @@ impl Growth {
     }
 
     /// Sets the next bound, by what is taken after the reclaim and how many frames there are.
-    pub(crate) fn settle(&self, _grown: Grown, nr_taken: u64, nr_managed: u64) {
+    pub(crate) fn settle(&self, grown: Grown, nr_taken: u64, nr_managed: u64) {
+        if grown.wants_all() {
+            let is_scarce = nr_managed.saturating_sub(nr_taken) < nr_managed / SCARCE_PART;
+            let patience = self.patience.load(Ordering::Relaxed);
+            let patience = if is_scarce { (2 * patience).min(MOST_PATIENCE) } else { FIRST_PATIENCE };
+            self.patience.store(patience, Ordering::Relaxed);
+            self.nr_missed.store(0, Ordering::Relaxed);
+        }
         let bound = (nr_taken + nr_taken / 4).max(nr_managed / LEAST_PART).max(LEAST);
         self.bound.store(bound, Ordering::Relaxed);
     }
@@ -92,5 +135,31 @@ mod tests {
         growth.settle(grown, 20_000, 1 << 20);
         assert!(growth.look(25_000).is_none());
         assert!(growth.look(25_001).is_some());
+    }
+
+    #[test]
+    fn operations_without_a_magazine_ask_all_and_less_often_where_that_did_not_help() {
+        const NR_MANAGED: u64 = 1 << 20;
+        let growth = Growth::new();
+        let ask = |nr_taken_after| {
+            let mut nr_missed = 0;
+            while !growth.is_past(1) {
+                growth.count_miss();
+                nr_missed += 1;
+            }
+            let grown = growth.look(1).expect("past the bound");
+            assert!(grown.wants_all());
+            // Nobody else is told so meanwhile, whatever is missed.
+            (0..2 * MOST_PATIENCE).for_each(|_| growth.count_miss());
+            assert!(!growth.is_past(NR_MANAGED));
+            growth.settle(grown, nr_taken_after, NR_MANAGED);
+            nr_missed
+        };
+        assert_eq!([ask(NR_MANAGED), ask(NR_MANAGED), ask(NR_MANAGED)], [1024, 2048, 4096]);
+        assert_eq!([ask(NR_MANAGED / 2), ask(NR_MANAGED)], [8192, 1024]);
+        (0..20).for_each(|_| assert!(ask(NR_MANAGED) <= MOST_PATIENCE));
+        assert_eq!(ask(NR_MANAGED), MOST_PATIENCE);
+        let grown = growth.look(2 * NR_MANAGED).expect("growth alone");
+        assert!(!grown.wants_all());
     }
 }

@@ -2,11 +2,15 @@
 
 mod common;
 
+use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use common::TestHeap;
 use mm::cache::{Cache, Reaped, Settings};
+use mm::frame::Frame;
+use mm::frame_table::Kind;
 use mm::heap::CacheHandle;
+use mm::size_class::{self, NR_CLASSES};
 
 /// Large enough that a CPU has no rack: what does not fit two magazines goes to the depot.
 const SIZE: usize = 1024;
@@ -123,5 +127,59 @@ fn reaping_one_cache_drains_it_on_every_cpu_and_leaves_the_others_alone() {
     assert_eq!(cache(&test, &other).slab_counters().nr_slabs, 0);
     test.heap.destroy_cache(reaped).expect("nothing out");
     test.heap.destroy_cache(other).expect("nothing out");
+    test.check_empty();
+}
+
+/// Takes an object of one size after another, the largest first, and frees them; then all frames that are left: CPU 1
+/// has much of memory in its magazines then, and nothing is free. Returns the frames.
+fn hoard(test: &TestHeap) -> Vec<Frame> {
+    test.enter_cpu(1);
+    let frames = test.heap.frames();
+    for class in (size_class::index(1024) + 1..NR_CLASSES).rev() {
+        if frames.nr_free() < 64 {
+            break;
+        }
+        let layout = Layout::from_size_align(size_class::size(class), 8).expect("a valid layout");
+        let object = test.heap.alloc(layout).expect("memory");
+        // SAFETY: not used any more.
+        unsafe { test.heap.dealloc(object, layout) }.expect("ours");
+    }
+    let mut rest = Vec::new();
+    for cpu in [1, 0] {
+        test.enter_cpu(cpu);
+        rest.extend(std::iter::from_fn(|| frames.alloc(Kind::Owned).ok()));
+    }
+    rest
+}
+
+#[test]
+#[cfg_attr(miri, ignore)]
+fn a_cpu_without_memory_for_a_magazine_gets_one_before_long() {
+    const NR_PAIRS: usize = 20_000;
+    let layout = Layout::from_size_align(64, 8).expect("a valid layout");
+    let id = size_class::index(64) as u16;
+    let test = TestHeap::new(512);
+    test.enter_cpu(1);
+    test.enter_cpu(0);
+    test.park_other_cpus();
+    // A slab with room, and no magazine before it.
+    let witness = test.heap.alloc_direct(layout).expect("memory");
+    let rest = hoard(&test);
+    assert_eq!(test.heap.frames().nr_free(), 0);
+    let nr_reclaims = test.heap.nr_reclaims();
+    for _ in 0..NR_PAIRS {
+        let object = test.heap.alloc(layout).expect("the slab has room");
+        // SAFETY: not used any more.
+        unsafe { test.heap.dealloc(object, layout) }.expect("ours");
+    }
+    assert_eq!(test.heap.nr_reclaims() - nr_reclaims, 1, "one reclaim is enough");
+    let nr_visits = test.heap.cache_account(id).nr_slab_visits;
+    assert!(nr_visits < 2100, "{nr_visits} visits to slabs in {NR_PAIRS} pairs");
+    // SAFETY: not used any more.
+    unsafe { test.heap.dealloc_direct(witness, layout) }.expect("ours");
+    for frame in rest {
+        // SAFETY: as above.
+        unsafe { test.heap.frames().free(frame, Kind::Owned) }.expect("ours");
+    }
     test.check_empty();
 }

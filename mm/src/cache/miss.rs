@@ -1,6 +1,9 @@
 //! What a cache does when the loaded magazine does not help: this CPU's other magazines, the depot, the slabs, in that
 //! order, until the pop or push of the hit path succeeds (Bonwick and Adams, section 3.1).
 //!
+//! A CPU for which there is no magazine takes from the slabs and gives to them, and asks for one the next time again. As there
+//! is an object for every request then, nobody would reclaim; so these are counted, see [`crate::growth`].
+//!
 //! The CPU's magazines are held all the while, so an interrupt here goes to the slabs. Called by: [`crate::heap`].
 
 use core::ptr::NonNull;
@@ -72,7 +75,10 @@ impl<M: Machine> Cache<M> {
                 Err(None) => {}
             }
             if held.is_unloaded() {
-                let Some(empty) = self.new_magazine(supply) else { break };
+                let Some(empty) = self.new_magazine(supply) else {
+                    supply.growth.count_miss();
+                    break;
+                };
                 held.insert(empty);
             }
             if held.fill(|objects| self.produce(supply, objects, objects.len().div_ceil(GROW_PART))) == 0 {
@@ -137,6 +143,7 @@ impl<M: Machine> Cache<M> {
                 // No memory for a magazine: a free must not fail for that.
                 None if held.is_unloaded() => {
                     drop(held);
+                    supply.growth.count_miss();
                     return self.free_direct(supply, object);
                 }
                 None => held.spill(|rounds| self.consume_rounds(supply, rounds)),

@@ -68,14 +68,18 @@ impl<M: Machine> Heap<M> {
     }
 
     /// Has idle memory given back, unless somebody is at it: what the depots, the slabs and this CPU hold. Other CPUs
-    /// are left alone, and nobody waits.
+    /// are left alone, and nobody waits; but where CPUs get no magazines for want of memory, all give theirs back.
     #[cold]
     #[inline(never)]
     fn reclaim_idle(&self) {
         let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) else { return };
         match self.try_exclude_others() {
             Ok(exclusive) => {
-                self.empty_what_is_here(&exclusive);
+                if grown.wants_all() {
+                    self.reclaim_alone(&exclusive);
+                } else {
+                    self.empty_what_is_here(&exclusive);
+                }
                 self.supply.growth.settle(grown, self.frames().nr_taken(), self.frames().nr_managed());
             }
             Err(_) => self.supply.growth.put_off(grown),

@@ -57,11 +57,14 @@ mod waste;
 mod workload;
 
 use kernel::args::{ArgError, Args};
+use kernel::figures::Bytes;
 use kernel::fixed::Fixed;
+use mm::frame::PAGE_SIZE;
 use records::End;
 
 use crate::baseline::{Baseline, Difference};
 use crate::console::{print, println};
+use crate::machine::HEAP;
 use crate::shell::{Command, Status};
 use crate::{input, workers};
 
@@ -140,6 +143,10 @@ fn bench<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError
         wanted |= 1_u64 << place;
     }
     args.finish(usage)?;
+    if is_list && (is_quick || wanted != 0) {
+        println!("bench: `list` shows all, and plays nothing: it stands alone; usage: bench {usage}");
+        return Ok(Status::Usage);
+    }
     if is_list {
         list();
         return Ok(Status::Ok);
@@ -185,6 +192,21 @@ fn list() {
     contenders::all().for_each(|contender| println!("  {:<14} {}", contender.name, contender.about));
 }
 
+/// All memory that could be allocated.
+fn memory_bytes() -> u64 {
+    HEAP.frames().nr_managed() * PAGE_SIZE as u64
+}
+
+/// What to do where there is no memory for what the benchmark needs itself.
+fn no_memory(plan: &Plan<'_>) -> Fixed<160> {
+    let needed = arena::all_bytes(plan.cpus.most());
+    let (needed, free) = (Bytes(needed as u64), Bytes(HEAP.frames().nr_free() * PAGE_SIZE as u64));
+    Fixed::of(format_args!(
+        "no memory for what it needs itself: {needed} for the contenders and some beside, and {free} are free; \
+         a larger machine (just mem=128M), or `bench frame map`"
+    ))
+}
+
 fn run(plan: &Plan<'_>, form: Form) -> Status {
     let Some(mut reporter) = Reporter::new(form, plan.nr_reps) else {
         println!("bench: no memory for {} repetitions", plan.nr_reps);
@@ -196,17 +218,24 @@ fn run(plan: &Plan<'_>, form: Form) -> Status {
     let played = PARTS.iter().filter(wants).try_for_each(|part| (part.play)(plan, &mut reporter));
     let difference = baseline.as_ref().map_or(Some(Difference::Account), Baseline::compare);
     let why = match (played, reporter.nr_bad(), &difference) {
-        (Err(Stop::OutOfMemory), ..) => Some(Fixed::<160>::of(format_args!("no memory for what it needs itself"))),
+        (Err(Stop::OutOfMemory), ..) => Some(no_memory(plan)),
         (_, 1.., _) => Some(Fixed::of(format_args!("{} objects were bad", reporter.nr_bad()))),
         (.., Some(difference)) => Some(Fixed::of(format_args!("{difference}"))),
         _ => None,
     };
+    if reporter.nr_refused() > 0 {
+        let (nr_refused, bytes) = (reporter.nr_refused(), Bytes(memory_bytes()));
+        reporter.remark(format_args!(
+            "{nr_refused} requests were refused in {bytes} of memory, and what they belong to has no figures; with more there are"
+        ));
+    }
     let (is_pass, is_stopped) = (why.is_none(), input::is_cancelled());
     reporter.end(&End {
         is_pass,
         is_stopped,
         nr_rows: reporter.nr_rows(),
         nr_bad: reporter.nr_bad(),
+        nr_refused: Some(reporter.nr_refused()),
         why: why.as_ref().map(|why| why.as_str().into()),
     });
     // What was stopped has found nothing wrong, and has not done what it was told either.

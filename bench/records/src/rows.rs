@@ -25,6 +25,9 @@ record! {
         /// from the first to the last. Each does a given number and stops: where a lock is unfair some end early, the last
         /// ones are then less disturbed than they were together, and the figure is better than a lasting load would be.
         milliticks_per_op: List<'a>,
+        /// The same of the CPU that took longest, as the mean of the measured repetitions: far above the others where a lock
+        /// let one CPU wait while the rest went on. `null` where not every CPU was timed.
+        longest_milliticks_per_op: Option<u64>,
         /// Locks taken in the measured repetitions, depots and slabs included.
         nr_locks: Option<u64>,
         /// Locks of these that were found held by another CPU; of a heap those of its depots, slabs and frames.
@@ -39,7 +42,8 @@ record! {
         nr_ipis: Option<u64>,
         /// Instructions of one operation, in thousandths, where they were counted.
         milli_instructions_per_op: Option<u64>,
-        /// Objects, frames or pages that were damaged, refused or misaligned, in all repetitions. Anything but 0 is a fault.
+        /// Objects, frames or pages that were damaged or misaligned, in all repetitions. Anything but 0 is a fault. Who was
+        /// refused memory has no row, but a remark.
         nr_bad: u64,
     }
 }
@@ -105,8 +109,10 @@ record! {
         is_stopped: bool,
         /// Rows written.
         nr_rows: u64,
-        /// Bad objects in all of them.
+        /// Bad objects in all of them, and in what has no row.
         nr_bad: u64,
+        /// Requests that were refused for want of memory: what they belong to has remarks instead of figures. That is no fault.
+        nr_refused: Option<u64>,
         /// Why it did not pass, or ended early.
         why: Option<Text<'a>>,
     }

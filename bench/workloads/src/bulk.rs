@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 
 use crate::Peer;
 use crate::loops::opaque;
-use crate::objects::{check_and_free_in_bulk, stamp};
+use crate::objects::{REFUSED, check_and_free_in_bulk, stamp};
 use crate::sizes::SMALL;
 
 /// Objects of a batch: twice what a magazine of 64-byte objects holds, so that magazines are changed, too.
@@ -24,11 +24,11 @@ pub const fn batch() -> Batch {
 }
 
 /// Allocates `objects` by `P`'s call for many, stamps them, and gives them back in the same way. Returns how many were
-/// bad; all of them if they were refused.
+/// bad, or refused, which all of them are.
 #[inline(always)]
 pub fn bulk<P: Peer>(objects: &mut Batch) -> u64 {
     if !P::alloc_bulk(opaque(SMALL), objects) {
-        return BULK as u64;
+        return BULK as u64 * REFUSED;
     }
     for (i, object) in objects.iter().enumerate() {
         // SAFETY: just allocated, each of 64 bytes, and nobody else has seen them.

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::Peer;
 use crate::loops::{opaque, replace};
-use crate::objects::{Slot, check_and_free, stamp};
+use crate::objects::{REFUSED, Slot, check_and_free, stamp};
 use crate::sizes::{Random, SMALL};
 
 /// Places in a ring.
@@ -30,7 +30,7 @@ impl Ring {
     }
 
     /// Allocates `nr_objects` of 64 bytes, one after the other into the ring. `wait` is one turn of a wait for room, of
-    /// which it is told how many there were; it may say false, and nothing more is done then. Returns how many objects
+    /// which it is told how many there were; it may say false, and nothing more is done then; nor after a refusal. Returns how many objects
     /// went into the ring, and how many were bad. An object is a pair when it has been freed: who counts pairs counts
     /// those of `consume` alone.
     #[inline(always)]
@@ -40,7 +40,7 @@ impl Ring {
             let object = P::alloc(opaque(SMALL));
             if object.is_null() {
                 // The other CPU would wait for it.
-                return (i, 1);
+                return (i, REFUSED);
             }
             // SAFETY: just allocated.
             unsafe { stamp(object, i as u8) };

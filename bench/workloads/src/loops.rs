@@ -8,7 +8,7 @@ use core::alloc::Layout;
 use core::hint::black_box;
 
 use crate::Peer;
-use crate::objects::{Slot, check_and_free, stamp};
+use crate::objects::{REFUSED, Slot, check_and_free, stamp};
 use crate::sizes::{MIX, Random};
 
 /// Allocates and at once frees, for each of `turns`, what `layout_of` that turn is. Unchecked, objects are not looked
@@ -77,8 +77,8 @@ pub fn batch<P: Peer, const CHECK: bool, const FIFO: bool>(objects: &mut [*mut u
     nr_bad
 }
 
-/// Replaces `nr_pairs` of `slots` at random; 1 if an object was damaged, or refused. What is refused ends the loop, and
-/// leaves one slot fewer.
+/// Replaces `nr_pairs` of `slots` at random; 1 if an object was damaged, and [`REFUSED`] if one was refused. What is refused
+/// ends the loop, and leaves one slot fewer.
 ///
 /// # Safety
 ///
@@ -86,7 +86,7 @@ pub fn batch<P: Peer, const CHECK: bool, const FIFO: bool>(objects: &mut [*mut u
 #[inline(always)]
 pub unsafe fn replace<P: Peer>(slots: &mut Vec<Slot>, nr_pairs: u64, random: &mut Random) -> u64 {
     if slots.is_empty() {
-        return 1;
+        return REFUSED;
     }
     let mut damage = 0;
     let mut refused = None;
@@ -107,7 +107,7 @@ pub unsafe fn replace<P: Peer>(slots: &mut Vec<Slot>, nr_pairs: u64, random: &mu
     if let Some(place) = refused {
         slots.swap_remove(place);
     }
-    u64::from(damage != 0 || refused.is_some())
+    u64::from(damage != 0) + if refused.is_some() { REFUSED } else { 0 }
 }
 
 #[cfg(test)]
@@ -176,11 +176,11 @@ mod tests {
         assert_eq!((slots.len(), NR_LIVE.get()), (10, 10));
         for nr_live in (0..10).rev() {
             // SAFETY: as above.
-            assert_eq!(unsafe { replace::<Limited>(&mut slots, 5, &mut random) }, 1);
+            assert_eq!(unsafe { replace::<Limited>(&mut slots, 5, &mut random) }, REFUSED);
             assert_eq!((slots.len(), NR_LIVE.get()), (nr_live, nr_live));
         }
         // SAFETY: as above.
-        assert_eq!(unsafe { replace::<Limited>(&mut slots, 5, &mut random) }, 1, "nothing is left to replace");
+        assert_eq!(unsafe { replace::<Limited>(&mut slots, 5, &mut random) }, REFUSED, "nothing is left to replace");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Objects with a stamp from their allocation to their free, so that memory handed out twice is noticed.
 //!
-//! A refused allocation counts as a bad object: whoever plays a workload says at the end that it was not what it seems.
+//! What is wrong is counted in one number, as loops are measured: damaged objects by one, refused requests by [`REFUSED`]. Who
+//! plays a workload takes it apart as [`Faults`]: damage is a fault, a refusal makes the workload another one.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -8,6 +9,25 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::Peer;
 use crate::sizes::{MIX, MIX_ALIGN};
+
+/// One refused request, in a count of what was wrong: damaged objects are counted below it.
+pub const REFUSED: u64 = 1 << 32;
+
+/// What was wrong, taken apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Objects that were damaged or misaligned.
+    pub nr_bad: u64,
+    /// Requests that were refused.
+    pub nr_refused: u64,
+}
+
+impl Faults {
+    /// Of a count in which damage is 1 and a refusal [`REFUSED`].
+    pub const fn of(count: u64) -> Self {
+        Self { nr_bad: count % REFUSED, nr_refused: count / REFUSED }
+    }
+}
 
 /// What an object that is handed to `free` was allocated as.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +122,7 @@ unsafe fn read_stamp(object: *mut u8) -> u8 {
     unsafe { AtomicU8::from_ptr(object) }.load(Ordering::Relaxed)
 }
 
-/// Frees an object that was stamped; 1 if it was damaged, or is null.
+/// Frees an object that was stamped; 1 if it was damaged, [`REFUSED`] if it is null.
 ///
 /// # Safety
 ///
@@ -110,7 +130,7 @@ unsafe fn read_stamp(object: *mut u8) -> u8 {
 #[inline(always)]
 pub unsafe fn check_and_free<P: Peer>(object: *mut u8, stamp: u8, layout: Layout) -> u64 {
     if object.is_null() {
-        return 1;
+        return REFUSED;
     }
     // SAFETY: a live object, as it is not null; stamped and the caller's own by its promise.
     let found = unsafe { read_stamp(object) };

@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::Peer;
-use crate::objects::Slot;
+use crate::objects::{REFUSED, Slot};
 use crate::sizes::{Random, log_size};
 
 /// Objects that a CPU keeps.
@@ -89,15 +89,15 @@ impl<'b> Post<'b> {
     }
 }
 
-/// Fills `slots`, which is empty and has room for [`NR_LIVE`]. Returns 1 if an object was refused.
+/// Fills `slots`, which is empty and has room for [`NR_LIVE`]. Returns [`REFUSED`] if an object was refused.
 pub fn begin<P: Peer>(slots: &mut Vec<Slot>, random: &mut Random) -> u64 {
     slots.extend((0..NR_LIVE).map_while(|_| Slot::of_size::<P>(log_size(random.draw()))));
-    u64::from(slots.len() < NR_LIVE)
+    if slots.len() < NR_LIVE { REFUSED } else { 0 }
 }
 
 /// Replaces `nr_pairs` of `slots` at random; every eighth object goes to the next CPU if there is room, and what the one
-/// before has sent is freed. Returns 1 if an object was damaged or refused; one that was refused ends it, and leaves a slot
-/// fewer.
+/// before has sent is freed. Returns 1 if an object was damaged, and [`REFUSED`] if one was refused, which ends it, and leaves
+/// a slot fewer.
 ///
 /// # Safety
 ///
@@ -107,7 +107,7 @@ pub unsafe fn churn<P: Peer>(slots: &mut Vec<Slot>, post: &mut Post<'_>, nr_pair
     let mut damage = 0;
     for _ in 0..nr_pairs {
         if slots.is_empty() {
-            return 1;
+            return REFUSED;
         }
         let number = random.draw();
         let place = (((number >> 32) * slots.len() as u64) >> 32) as usize;
@@ -125,7 +125,7 @@ pub unsafe fn churn<P: Peer>(slots: &mut Vec<Slot>, post: &mut Post<'_>, nr_pair
         }
         let Some(new) = Slot::of_size::<P>(log_size(random.draw())) else {
             slots.swap_remove(place);
-            return 1;
+            return u64::from(damage != 0) + REFUSED;
         };
         slots[place] = new;
     }

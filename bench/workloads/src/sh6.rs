@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 
 use crate::Peer;
-use crate::objects::Slot;
+use crate::objects::{REFUSED, Slot};
 use crate::sizes::{MIX, Random};
 
 /// Objects of a batch, and pairs of [`step`].
@@ -22,19 +22,19 @@ pub const MAX_LIVE: usize = NR_KEPT + BATCH;
 
 fn push<P: Peer>(slots: &mut Vec<Slot>, nr_objects: usize, random: &mut Random) -> u64 {
     for _ in 0..nr_objects {
-        let Some(slot) = Slot::alloc::<P>((random.draw() >> 21) as usize % MIX.len()) else { return 1 };
+        let Some(slot) = Slot::alloc::<P>((random.draw() >> 21) as usize % MIX.len()) else { return REFUSED };
         slots.push(slot);
     }
     0
 }
 
-/// Fills `slots`, which is empty and has room for [`MAX_LIVE`], as they are between two steps. Returns 1 if an object was
-/// refused.
+/// Fills `slots`, which is empty and has room for [`MAX_LIVE`], as they are between two steps. Returns [`REFUSED`] if an
+/// object was.
 pub fn begin<P: Peer>(slots: &mut Vec<Slot>, random: &mut Random) -> u64 {
     push::<P>(slots, NR_KEPT, random)
 }
 
-/// Allocates a batch, and frees as many older objects. Returns 1 if an object was damaged or refused; one that was refused
+/// Allocates a batch, and frees as many older objects. Returns 1 if an object was damaged, or [`REFUSED`] if one was, which
 /// ends it, and every later step.
 ///
 /// # Safety
@@ -43,7 +43,7 @@ pub fn begin<P: Peer>(slots: &mut Vec<Slot>, random: &mut Random) -> u64 {
 #[inline(always)]
 pub unsafe fn step<P: Peer>(slots: &mut Vec<Slot>, random: &mut Random) -> u64 {
     if slots.len() != NR_KEPT || push::<P>(slots, BATCH, random) != 0 {
-        return 1;
+        return REFUSED;
     }
     let mut damage = 0;
     // SAFETY: objects of `P` by the caller's promise; each is freed once, as all of them are taken out below.

@@ -11,10 +11,11 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::Peer;
-use crate::objects::stamp;
+use crate::objects::{REFUSED, stamp};
 use crate::sizes::TINY;
 
-/// Allocates a tiny object, counts in it, frees it; again and again. Returns how many were damaged or refused.
+/// Allocates a tiny object, counts in it, frees it; again and again. Returns how many were damaged, and by
+/// [`REFUSED`] how many refused.
 #[inline(always)]
 pub fn thrash<P: Peer>(nr_pairs: u64) -> u64 {
     const NR_WRITES: u64 = 20;
@@ -22,7 +23,7 @@ pub fn thrash<P: Peer>(nr_pairs: u64) -> u64 {
     for i in 0..nr_pairs {
         let object = black_box(P::alloc(TINY)).cast::<u64>();
         if object.is_null() {
-            nr_bad += 1;
+            nr_bad += REFUSED;
             continue;
         }
         // SAFETY: a live object of 8 bytes at a multiple of 8, this thread's own.
@@ -40,7 +41,8 @@ pub fn thrash<P: Peer>(nr_pairs: u64) -> u64 {
 }
 
 /// Puts an object into each of `places`, in one cache line as far as the allocator ever does that: the best run among as
-/// many as there is room for in `scratch`, which is no shorter. Returns how many were refused; their places are null.
+/// many as there is room for in `scratch`, which is no shorter. Returns by [`REFUSED`] how many were refused; their
+/// places are null.
 pub fn place_neighbours<P: Peer>(places: &[AtomicPtr<u8>], scratch: &mut [*mut u8]) -> u64 {
     for object in scratch.iter_mut() {
         *object = P::alloc(TINY);
@@ -60,7 +62,7 @@ pub fn place_neighbours<P: Peer>(places: &[AtomicPtr<u8>], scratch: &mut [*mut u
         // SAFETY: allocated above with this layout, and not handed out; null where it was refused.
         unsafe { P::dealloc(object, TINY) };
     }
-    taken.iter().map(|object| u64::from(object.is_null())).sum()
+    taken.iter().filter(|object| object.is_null()).count() as u64 * REFUSED
 }
 
 /// Frees the object that lies in `place`.

@@ -12,7 +12,7 @@ use std::alloc::{GlobalAlloc, System};
 use std::thread_local;
 
 use crate::Peer;
-use crate::objects::Slot;
+use crate::objects::{Faults, REFUSED, Slot};
 use crate::rptest::{Letterbox, Post};
 use crate::sizes::Random;
 use crate::{bulk, rptest, sh6, sharing};
@@ -72,7 +72,8 @@ fn a_batch_is_taken_and_given_back_whole() {
     for _ in 0..3 {
         assert_eq!((bulk::bulk::<Limited>(&mut objects), NR_LIVE.get()), (0, 0));
     }
-    assert_eq!(bulk::bulk::<Limited>(&mut objects), bulk::BULK as u64, "five are left: all are refused");
+    let refused = Faults { nr_bad: 0, nr_refused: bulk::BULK as u64 };
+    assert_eq!(Faults::of(bulk::bulk::<Limited>(&mut objects)), refused, "five are left: all are refused");
     assert_eq!(NR_LIVE.get(), 0, "and the five are given back");
     assert_eq!(bulk::bulk::<Same>(&mut objects), bulk::BULK as u64 - 1, "all but the last, whose stamp is there");
 }
@@ -94,7 +95,7 @@ fn batches_overlap_and_nothing_is_lost() {
     NR_LEFT.set(sh6::BATCH + 3);
     // SAFETY: as above.
     let mut step = || unsafe { sh6::step::<Limited>(&mut slots, &mut random) };
-    assert_eq!([step(), step(), step()], [0, 1, 1], "a refusal is told, and ends it");
+    assert_eq!([step(), step(), step()], [0, REFUSED, REFUSED], "a refusal is told, and ends it");
     assert_eq!((drain::<Limited>(slots), NR_LIVE.get()), (0, 0));
 }
 
@@ -143,7 +144,7 @@ fn a_refusal_on_the_way_is_told_and_leaves_live_objects_only() {
     assert_eq!(rptest::begin::<Limited>(&mut slots, &mut random), 0);
     let mut post = Post::new(&letters, &letters);
     // SAFETY: all objects are `Limited`'s.
-    assert_eq!(unsafe { rptest::churn::<Limited>(&mut slots, &mut post, 100, &mut random) }, 1);
+    assert_eq!(unsafe { rptest::churn::<Limited>(&mut slots, &mut post, 100, &mut random) }, REFUSED);
     assert_eq!(slots.len(), rptest::NR_LIVE - 1);
     // SAFETY: as above.
     assert_eq!(unsafe { letters.empty::<Limited>() } + drain::<Limited>(slots), 0);
@@ -162,7 +163,11 @@ fn neighbours_are_found_and_the_others_given_back() {
     }
     assert_eq!(NR_LIVE.get(), 0);
     NR_LEFT.set(1);
-    assert_eq!(sharing::place_neighbours::<Limited>(&places, &mut [ptr::null_mut(); 64]), 2, "both are refused");
+    assert_eq!(
+        sharing::place_neighbours::<Limited>(&places, &mut [ptr::null_mut(); 64]),
+        2 * REFUSED,
+        "both are refused"
+    );
     assert_eq!(NR_LIVE.get(), 0);
 }
 
@@ -170,5 +175,5 @@ fn neighbours_are_found_and_the_others_given_back() {
 fn a_tiny_object_that_is_refused_is_told() {
     NR_LEFT.set(100);
     assert_eq!((sharing::thrash::<Limited>(100), NR_LIVE.get()), (0, 0));
-    assert_eq!(sharing::thrash::<Limited>(3), 3);
+    assert_eq!(sharing::thrash::<Limited>(3), 3 * REFUSED);
 }

@@ -9,7 +9,7 @@ use super::Part;
 use super::arena::{self, Arenas};
 use super::contenders::{BulkCache, Contender, Lineup, MAX_LINEUP};
 use super::latency::{self, Samplers};
-use super::measure::{self, Group, Series};
+use super::measure::{self, Absence, Group, Series};
 use super::plan::{Plan, Stop};
 use super::reporter::Reporter;
 use super::round::Harness;
@@ -87,13 +87,26 @@ fn report(
     let rows = group.rows(contenders, series);
     let rows = &rows[..players.len()];
     reporter.rows(rows);
-    for index in (0..contenders.len()).filter(|index| !is_present(index)) {
-        reporter.remark(format_args!(
-            "{name}{size} on {nr_cpus}: {} is left out: {} operations take it more than {} ms",
-            contenders[index].name,
-            game.shape.least_ops(),
-            measure::affordable_ns(plan) / 1_000_000
-        ));
+    for (index, contender) in contenders.iter().enumerate() {
+        let who = contender.name;
+        match group.absence(index) {
+            None => continue,
+            Some(Absence::TooSlow) => reporter.remark(format_args!(
+                "{name}{size} on {nr_cpus}: {who} is left out: {} operations take it more than {} ms",
+                game.shape.least_ops(),
+                measure::affordable_ns(plan) / 1_000_000
+            )),
+            Some(Absence::Refused(nr_refused)) => reporter.refuse(
+                format_args!(
+                    "{name}{size} on {nr_cpus}: {who} has no figures: too little memory, {nr_refused} refused"
+                ),
+                nr_refused,
+            ),
+        }
+        let nr_bad = group.nr_bad(index);
+        if nr_bad > 0 {
+            reporter.fail(format_args!("{name}{size} on {nr_cpus}: {who} damaged {nr_bad} objects"), nr_bad);
+        }
     }
     let mut best: Option<(u64, usize)> = None;
     for index in (0..rows.len()).filter(|&index| players[index].is_locked_peer) {

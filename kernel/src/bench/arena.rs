@@ -33,6 +33,11 @@ pub(super) fn bytes_for(nr_cpus: usize) -> usize {
     (nr_cpus * FOR_EACH_CPU).next_power_of_two().max(LEAST)
 }
 
+/// Bytes for all contenders that want some.
+pub(super) fn all_bytes(nr_cpus: usize) -> usize {
+    bytes_for(nr_cpus) * CONTENDERS.iter().filter(|contender| contender.block.is_some()).count()
+}
+
 impl Arenas {
     /// Takes `nr_bytes` for each, a multiple of a page, and touches every page: the first touch is dear under emulation.
     ///

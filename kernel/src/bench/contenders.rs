@@ -247,7 +247,12 @@ impl Peer for Slabs {
 
     #[inline(always)]
     fn alloc(layout: Layout) -> *mut u8 {
-        HEAP.alloc_direct(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+        let object = alloc_from_slabs(layout);
+        if object.is_null() {
+            HEAP.reclaim();
+            return alloc_from_slabs(layout);
+        }
+        object
     }
 
     #[inline(always)]
@@ -273,6 +278,13 @@ impl Contestant for Slabs {
     }
 }
 
+/// An object of `layout`, or null. Who gets none reclaims, without a lock: the heap, which is measured in the same run, may hold
+/// in magazines what slabs without any would have had.
+#[inline(always)]
+fn alloc_from_slabs(layout: Layout) -> *mut u8 {
+    HEAP.alloc_direct(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
 /// The same behind one lock, as small kernels have it.
 struct LockedSlabs;
 
@@ -284,8 +296,16 @@ impl Peer for LockedSlabs {
 
     #[inline(always)]
     fn alloc(layout: Layout) -> *mut u8 {
-        let _guard = ONE_LOCK.lock();
-        Slabs::alloc(layout)
+        let alloc = || {
+            let _guard = ONE_LOCK.lock();
+            alloc_from_slabs(layout)
+        };
+        let object = alloc();
+        if object.is_null() {
+            HEAP.reclaim();
+            return alloc();
+        }
+        object
     }
 
     #[inline(always)]

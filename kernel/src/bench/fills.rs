@@ -11,6 +11,7 @@ use mm::error::Result;
 use mm::frame::Frame;
 use mm::frame_table::Kind;
 use records::Throughput;
+use workloads::objects::{Faults, REFUSED};
 
 use super::asked::Asked;
 use super::filling::{Filling, permille_now};
@@ -41,11 +42,12 @@ struct Fill {
     milliticks: Vec<u64>,
     nr_pairs: u64,
     asked: Asked,
-    /// Frames that were refused, or did not keep what was written to them.
-    nr_bad: u64,
+    /// Frames that were refused, or did not keep what was written to them: see [`Faults::of`].
+    faults: u64,
 }
 
-/// Takes `HELD` frames by `alloc`, writes to each, and gives them back by `free`, which must; returns how many were bad.
+/// Takes `HELD` frames by `alloc`, writes to each, and gives them back by `free`, which must; returns the
+/// count of what was wrong.
 #[inline(always)]
 fn batch(mut alloc: impl FnMut() -> Result<Frame>, mut free: impl FnMut(Frame) -> Result<()>) -> u64 {
     let mut held = [Frame::new(0); HELD];
@@ -53,7 +55,7 @@ fn batch(mut alloc: impl FnMut() -> Result<Frame>, mut free: impl FnMut(Frame) -
     let mut nr_held = 0;
     while nr_held < HELD {
         let Ok(frame) = alloc() else {
-            nr_bad += 1;
+            nr_bad += REFUSED;
             break;
         };
         // SAFETY: the frame is ours, and the direct map covers it.
@@ -112,15 +114,15 @@ pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
         for (&permille, fill) in FILLS.iter().zip(&mut fills) {
             filling.fill_to(permille);
             // The frames that are free at this fill are touched, and the code is translated.
-            fill.nr_bad += pairs(2 * HELD as u64)?.1;
+            fill.faults += pairs(2 * HELD as u64)?.1;
             fill.used_per_mille = fill.used_per_mille.min(permille_now());
             let before = Asked::of_frames();
             let (played, ticks) = timed(|| pairs(plan.nr_ops.unwrap_or(DEFAULT_PAIRS)));
-            let (nr_pairs, nr_bad) = played?;
+            let (nr_pairs, faults) = played?;
             let asked = Asked::of_frames().since(before);
             fill.asked = if rep == 0 { asked } else { fill.asked.plus(asked) };
             fill.nr_pairs += nr_pairs;
-            fill.nr_bad += nr_bad;
+            fill.faults += faults;
             fill.milliticks.push(ticks.saturating_mul(1000) / nr_pairs);
         }
         filling.clear();
@@ -129,13 +131,23 @@ pub(super) fn measure(solo: &mut Solo<'_>) -> core::result::Result<(), Stop> {
         scale: Some(("fill_per_mille", fill.permille)),
         ..Subject::of("frame", "bitmap", 1, "pair", &["alloc", "free"])
     };
-    let rows = fills.each_ref().map(|fill| Throughput {
-        nr_ops: fill.nr_pairs,
-        milliticks_per_op: fill.milliticks.as_slice().into(),
-        nr_bad: fill.nr_bad,
-        ..fill.asked.beside(subject(fill).row())
-    });
-    solo.reporter.rows(&rows);
+    let mut rows: [Throughput<'_>; FILLS.len()] = Default::default();
+    let mut nr_rows = 0;
+    for fill in &fills {
+        let Faults { nr_bad, nr_refused } = Faults::of(fill.faults);
+        if nr_refused > 0 {
+            fail(solo.reporter, &subject(fill), fill.nr_pairs, fill.faults);
+            continue;
+        }
+        rows[nr_rows] = Throughput {
+            nr_ops: fill.nr_pairs,
+            milliticks_per_op: fill.milliticks.as_slice().into(),
+            nr_bad,
+            ..fill.asked.beside(subject(fill).row())
+        };
+        nr_rows += 1;
+    }
+    solo.reporter.rows(&rows[..nr_rows]);
     // One less is what rounding and the frames that are held make of it.
     for fill in fills.iter().filter(|fill| fill.used_per_mille + 1 < fill.permille) {
         let Fill { permille, used_per_mille, .. } = fill;

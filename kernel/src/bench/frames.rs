@@ -13,6 +13,7 @@
 use mm::frame::{Frame, FrameRange};
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;
+use workloads::objects::REFUSED;
 
 use super::asked::Asked;
 use super::filling::Filling;
@@ -113,7 +114,7 @@ impl Work for Singles {
         let mut nr_bad = 0;
         for _ in 0..nr_ops {
             let Ok(frame) = HEAP.frames().alloc(Kind::Owned) else {
-                nr_bad += 1;
+                nr_bad += REFUSED;
                 continue;
             };
             if is_checked {
@@ -127,7 +128,7 @@ impl Work for Singles {
     }
 
     fn time(&self, stopwatch: &mut Stopwatch<'_>) -> u64 {
-        let Ok(frame) = stopwatch.time(0, || HEAP.frames().alloc(Kind::Owned)) else { return 1 };
+        let Ok(frame) = stopwatch.time(0, || HEAP.frames().alloc(Kind::Owned)) else { return REFUSED };
         // SAFETY: ours, and not used.
         u64::from(stopwatch.time(1, || unsafe { HEAP.frames().free(frame, Kind::Owned) }).is_err())
     }
@@ -149,7 +150,7 @@ impl Work for Runs {
         let mut nr_bad = 0;
         for _ in 0..nr_ops {
             let Ok(run) = HEAP.frames().alloc_run(RunRequest::pages(self.nr_pages), Kind::Owned) else {
-                nr_bad += 1;
+                nr_bad += REFUSED;
                 continue;
             };
             if is_checked {
@@ -164,7 +165,7 @@ impl Work for Runs {
 
     fn time(&self, stopwatch: &mut Stopwatch<'_>) -> u64 {
         let request = RunRequest::pages(self.nr_pages);
-        let Ok(run) = stopwatch.time(0, || HEAP.frames().alloc_run(request, Kind::Owned)) else { return 1 };
+        let Ok(run) = stopwatch.time(0, || HEAP.frames().alloc_run(request, Kind::Owned)) else { return REFUSED };
         // SAFETY: ours, and not used.
         u64::from(stopwatch.time(1, || unsafe { HEAP.frames().free_run(run, Kind::Owned) }).is_err())
     }

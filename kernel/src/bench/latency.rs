@@ -16,10 +16,10 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use arch::tsc;
 use kernel::histogram::Histogram;
-use records::Latency;
 use smp::MAX_CPUS;
 use spin::mutex::SpinMutex;
 use workloads::Peer;
+use workloads::objects::Faults;
 use workloads::sizes::Random;
 
 use super::contenders::{Contender, MAX_LINEUP};
@@ -27,6 +27,7 @@ use super::meta;
 use super::plan::{Plan, Stop};
 use super::reporter::Reporter;
 use super::round::{Harness, Round, Turn};
+use super::subject::latency_of;
 use super::workload::{Game, Shape};
 use crate::per_cpu;
 
@@ -148,17 +149,21 @@ struct Sums {
     /// In the order of [`OPERATIONS`].
     operations: [Histogram; OPERATIONS.len()],
     clock: Histogram,
-    nr_bad: u64,
+    faults: Faults,
 }
 
 impl Sums {
     const fn new() -> Self {
-        Self { operations: [const { Histogram::new() }; OPERATIONS.len()], clock: Histogram::new(), nr_bad: 0 }
+        Self {
+            operations: [const { Histogram::new() }; OPERATIONS.len()],
+            clock: Histogram::new(),
+            faults: Faults { nr_bad: 0, nr_refused: 0 },
+        }
     }
 
     fn clear(&mut self) {
         self.operations.iter_mut().chain([&mut self.clock]).for_each(Histogram::clear);
-        self.nr_bad = 0;
+        self.faults = Faults::default();
     }
 }
 
@@ -264,7 +269,9 @@ impl Pass<'_> {
                 let turn = Turn { seed, is_checked: false, samplers: Some(&*samplers) };
                 let nr_ops = plan.nr_ops.unwrap_or(nr_ops[index].max(least_ops));
                 let sample = Round::play(contenders[index], game, nr_ops, turn, harness).ok_or(Stop::Cancelled)?;
-                samplers.sums[index].nr_bad += sample.nr_bad;
+                let faults = &mut samplers.sums[index].faults;
+                faults.nr_bad += sample.faults.nr_bad;
+                faults.nr_refused += sample.faults.nr_refused;
                 // The first was to warm up: under emulation code is translated when it first runs.
                 if rep > 0 {
                     samplers.add_to(index);
@@ -273,23 +280,23 @@ impl Pass<'_> {
         }
         for index in (0..contenders.len()).filter(is_present) {
             let sums = &samplers.sums[index];
-            reporter.add_bad(sums.nr_bad);
+            let (name, who, nr_cpus) = (game.workload.name, contenders[index].name, game.nr_cpus);
+            let Faults { nr_bad, nr_refused } = sums.faults;
+            if nr_refused > 0 {
+                let what = "no figures of single operations: too little memory";
+                reporter
+                    .refuse(format_args!("{name} on {nr_cpus}: {who} has {what}, {nr_refused} refused"), nr_refused);
+            }
+            if nr_bad > 0 {
+                let what = "objects while single operations were timed";
+                reporter.fail(format_args!("{name} on {nr_cpus}: {who} damaged {nr_bad} {what}"), nr_bad);
+            }
+            if nr_refused > 0 {
+                continue;
+            }
             let timer_ticks = sums.clock.quantile(1, 2);
             for ((operation, _), histogram) in OPERATIONS.iter().zip(&sums.operations) {
-                reporter.latency(&Latency {
-                    workload: game.workload.name.into(),
-                    contender: contenders[index].name.into(),
-                    cpus: game.nr_cpus as u64,
-                    scale: None,
-                    scale_value: None,
-                    operation: (*operation).into(),
-                    nr_samples: histogram.count(),
-                    p50_ticks: histogram.quantile(50, 100),
-                    p99_ticks: histogram.quantile(99, 100),
-                    p999_ticks: histogram.quantile(999, 1000),
-                    max_ticks: histogram.max(),
-                    timer_ticks,
-                });
+                reporter.latency(&latency_of((name, who, nr_cpus), operation, histogram, timer_ticks));
             }
         }
         Ok(())

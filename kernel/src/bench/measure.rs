@@ -41,46 +41,73 @@ struct Cell {
     nr_ops: u64,
     /// In the measured rounds, without what goes before and after.
     counts: Counts,
-    /// Bad objects in all rounds.
+    /// In all rounds.
     nr_bad: u64,
+    nr_refused: u64,
+    /// Ticks and pairs of the CPU that took longest, in all measured rounds.
+    longest: (u64, u64),
+}
+
+impl Cell {
+    /// Counts what was wrong in a round; false if memory was refused, and it does not count.
+    fn accept(&mut self, sample: &Sample) -> bool {
+        self.nr_bad += sample.faults.nr_bad;
+        self.nr_refused += sample.faults.nr_refused;
+        sample.faults.nr_refused == 0
+    }
+}
+
+/// Why somebody has no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// So many requests were refused for want of memory.
+    Refused(u64),
+    /// The fewest operations that the workload may have take more than can be afforded.
+    TooSlow,
 }
 
 /// A group of rows.
 pub(super) struct Group {
     game: Game,
-    /// Operations of each CPU in a repetition, in the order of the line-up; 0 of those that are left out.
+    /// Operations of each CPU in a repetition, in the order of the line-up; 0 of those that are left out, too late for some.
     pub(super) nr_ops: [u64; MAX_LINEUP],
     /// In the order of the line-up.
     cells: [Cell; MAX_LINEUP],
 }
 
 /// Finds out how many operations `contender` needs for a round of `wanted_ns` on each CPU; 0 if the fewest that the workload
-/// may have take more than can be afforded. Adds to `nr_bad` what was bad.
+/// may have take more than can be afforded, or if memory was refused. Adds to `cell` what was wrong.
 fn find_ops(
     contender: &Contender,
     game: &Game,
     plan: &Plan<'_>,
     harness: &Harness,
     wanted_ns: u64,
-    nr_bad: &mut u64,
+    cell: &mut Cell,
 ) -> Result<u64, Stop> {
     let mut nr_ops = game.shape.least_ops();
     let Some(frequency) = time::frequency() else { return Ok(nr_ops) };
-    let mut spent_ns = |nr_ops, is_checked| {
+    let spent_ns = |nr_ops, is_checked, cell: &mut Cell| {
         let turn = Turn { seed: plan.seed, is_checked, samplers: None };
         let sample = Round::play(contender, game, nr_ops, turn, harness).ok_or(Stop::Cancelled)?;
-        *nr_bad += sample.nr_bad;
+        cell.accept(&sample);
         // Without what goes before and after: with many CPUs that may be most of it.
         Ok::<u64, Stop>(frequency.nanoseconds(sample.ticks / game.nr_cpus as u64))
     };
-    spent_ns(nr_ops, true)?;
+    spent_ns(nr_ops, true, cell)?;
+    if cell.nr_refused > 0 {
+        return Ok(0);
+    }
     // So many steps at most: a number that does not grow the time is as good as any.
     for step in 0..MAX_STEPS {
-        let mut best_ns = spent_ns(nr_ops, false)?;
+        let mut best_ns = spent_ns(nr_ops, false, cell)?;
         // The better of two, unless it is far too short: code that runs for the first time is translated, and a host takes
         // CPUs away.
         if best_ns >= wanted_ns / 16 {
-            best_ns = best_ns.min(spent_ns(nr_ops, false)?);
+            best_ns = best_ns.min(spent_ns(nr_ops, false, cell)?);
+        }
+        if cell.nr_refused > 0 {
+            return Ok(0);
         }
         if step == 0 && best_ns > affordable_ns(plan) {
             return Ok(0);
@@ -92,20 +119,23 @@ fn find_ops(
 }
 
 /// One turn of all contenders, repetition `rep` of them: another one begins each time, so that nobody always follows the same
-/// neighbour's leftovers.
+/// neighbour's leftovers. For whom `take` says false it was the last.
 fn turn_of_all(
     game: &Game,
     contenders: &[&'static Contender],
-    nr_ops: &[u64; MAX_LINEUP],
+    nr_ops: &mut [u64; MAX_LINEUP],
     rep: usize,
     turn: Turn<'_>,
     harness: &Harness,
-    mut take: impl FnMut(usize, Sample),
+    mut take: impl FnMut(usize, Sample) -> bool,
 ) -> Result<(), Stop> {
     for place in 0..contenders.len() {
         let index = (place + rep) % contenders.len();
         if nr_ops[index] > 0 {
-            take(index, Round::play(contenders[index], game, nr_ops[index], turn, harness).ok_or(Stop::Cancelled)?);
+            let sample = Round::play(contenders[index], game, nr_ops[index], turn, harness).ok_or(Stop::Cancelled)?;
+            if !take(index, sample) {
+                nr_ops[index] = 0;
+            }
         }
     }
     Ok(())
@@ -131,7 +161,7 @@ impl Group {
             let wanted_ns = turn_ns(&game, plan) / contenders.len().max(1) as u64;
             for (index, contender) in contenders.iter().enumerate() {
                 tell()?;
-                nr_ops[index] = find_ops(contender, &game, plan, harness, wanted_ns, &mut cells[index].nr_bad)?;
+                nr_ops[index] = find_ops(contender, &game, plan, harness, wanted_ns, &mut cells[index])?;
             }
         }
         series.values.iter_mut().for_each(Vec::clear);
@@ -141,17 +171,36 @@ impl Group {
             // Who found a number was checked then; all other rounds run the code that is measured, so that it is warm.
             let is_checked = rep == 0 && is_warm_up && plan.nr_ops.is_some();
             let turn = Turn { seed: plan.seed.wrapping_add(rep as u64), is_checked, samplers: None };
-            turn_of_all(&game, contenders, &nr_ops, rep, turn, harness, |index, sample| {
+            turn_of_all(&game, contenders, &mut nr_ops, rep, turn, harness, |index, sample| {
                 let cell = &mut cells[index];
-                cell.nr_bad += sample.nr_bad;
+                if !cell.accept(&sample) {
+                    return false;
+                }
                 if !is_warm_up {
+                    cell.longest.0 += sample.longest.0;
+                    cell.longest.1 += sample.longest.1;
                     series.values[index].push(milliticks(&sample));
                     cell.nr_ops += sample.nr_pairs;
                     cell.counts += sample.counts;
                 }
+                true
             })?;
         }
         Ok(Self { game, nr_ops, cells })
+    }
+
+    /// Why contender `index` of the line-up has no row; `None` if it has one.
+    pub(super) fn absence(&self, index: usize) -> Option<Absence> {
+        match (self.nr_ops[index], self.cells[index].nr_refused) {
+            (1.., _) => None,
+            (0, 0) => Some(Absence::TooSlow),
+            (0, nr_refused) => Some(Absence::Refused(nr_refused)),
+        }
+    }
+
+    /// Bad objects of contender `index` of the line-up.
+    pub(super) fn nr_bad(&self, index: usize) -> u64 {
+        self.cells[index].nr_bad
     }
 
     /// A row for each contender that was not left out, in the order of the line-up; those behind the last are empty.
@@ -163,7 +212,7 @@ impl Group {
         let mut present = contenders.iter().enumerate().filter(|(index, _)| self.nr_ops[*index] > 0);
         core::array::from_fn(|_| {
             let Some((index, contender)) = present.next() else { return Throughput::default() };
-            let Cell { nr_ops, counts, nr_bad } = self.cells[index];
+            let Cell { nr_ops, counts, nr_bad, longest, .. } = self.cells[index];
             let of_ours = |count| contender.is_ours.then_some(count);
             Throughput {
                 workload: self.game.workload.name.into(),
@@ -174,6 +223,7 @@ impl Group {
                 unit: "pair".into(),
                 nr_ops,
                 milliticks_per_op: series.values[index].as_slice().into(),
+                longest_milliticks_per_op: Some(per_pair(longest.0, longest.1)),
                 nr_locks: Some(counts.nr_locks),
                 nr_waits: Some(counts.nr_waits),
                 nr_heap_ops: of_ours(counts.nr_heap_ops),
@@ -189,7 +239,12 @@ impl Group {
 
 /// Thousandths of a tick for an operation. CPUs work at the same time, so this is the time of one CPU for one of its own.
 fn milliticks(sample: &Sample) -> u64 {
-    let milli = u128::from(sample.ticks) * 1000 / u128::from(sample.nr_pairs.max(1));
+    per_pair(sample.ticks, sample.nr_pairs)
+}
+
+/// In thousandths.
+fn per_pair(ticks: u64, nr_pairs: u64) -> u64 {
+    let milli = u128::from(ticks) * 1000 / u128::from(nr_pairs.max(1));
     u64::try_from(milli).unwrap_or(u64::MAX)
 }
 

@@ -53,7 +53,7 @@ impl Sweep {
         !self.is_default || [numbers.first(), numbers.last()].contains(&Some(&nr_cpus))
     }
 
-    /// Reads a list such as `1,2,4`.
+    /// Reads a list such as `1,2,4`; a number that comes twice is played once.
     ///
     /// # Errors
     ///
@@ -63,8 +63,11 @@ impl Sweep {
         let mut sweep = Self { numbers: [0; MAX_SWEEP], len: 0, is_default: false };
         for word in list.split(',') {
             let number = units::number(word).ok().filter(|number| (1..=nr_available).contains(number));
-            *sweep.numbers.get_mut(sweep.len).ok_or(word)? = number.ok_or(word)? as usize;
-            sweep.len += 1;
+            let number = number.ok_or(word)? as usize;
+            if !sweep.numbers().contains(&number) {
+                *sweep.numbers.get_mut(sweep.len).ok_or(word)? = number;
+                sweep.len += 1;
+            }
         }
         Ok(sweep)
     }

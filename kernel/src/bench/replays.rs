@@ -17,7 +17,7 @@ use kernel::histogram::Histogram;
 use kernel::trace::Trace;
 use mm::error::Error;
 use mm::frame::PAGE_SIZE;
-use records::{Latency, Throughput};
+use records::Throughput;
 use spin::mutex::SpinMutex;
 
 use super::Part;
@@ -29,6 +29,7 @@ use super::plan::{Plan, Stop};
 use super::player::{Entry, Sampler, is_pages};
 use super::reporter::Reporter;
 use super::solo::{timed, timer_ticks};
+use super::subject::latency_of;
 use crate::bootinfo::{self, Module};
 use crate::machine::HEAP;
 use crate::replay::{self, End, Failure, Score, Scratch, Stage};
@@ -77,7 +78,8 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
     reporter.heading(
         "Recordings of real machines",
         "ticks of a CPU for an event, an allocation or a free; lower is better. With other CPUs it waits for\n\
-         its turn. x first: time over the first row's. Runs of pages come from the frames for all.",
+         its turn. x first: time over the first row's, where the middle halves do not overlap. Runs of pages\n\
+         come from the frames for all.",
     );
     let mut samples = Samples::new(plan.nr_reps)?;
     let lineup = Lineup::new(plan);
@@ -329,19 +331,8 @@ impl Group<'_> {
         }
         let histograms = sampler.into_inner().histograms;
         for (operation, histogram) in OPERATIONS.iter().zip(histograms).filter(|(_, histogram)| histogram.count() > 0) {
-            reporter.latency(&Latency {
-                workload: self.name.into(),
-                contender: self.contenders[index].name.into(),
-                cpus: self.nr_cpus as u64,
-                operation: (*operation).into(),
-                nr_samples: histogram.count(),
-                p50_ticks: histogram.quantile(1, 2),
-                p99_ticks: histogram.quantile(99, 100),
-                p999_ticks: histogram.quantile(999, 1000),
-                max_ticks: histogram.max(),
-                timer_ticks,
-                ..Latency::default()
-            });
+            let whose = (self.name, self.contenders[index].name, self.nr_cpus);
+            reporter.latency(&latency_of(whose, operation, histogram, timer_ticks));
         }
         Ok(())
     }

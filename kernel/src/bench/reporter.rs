@@ -53,6 +53,7 @@ pub(super) struct Reporter {
     keeper: Keeper,
     nr_rows: u64,
     nr_bad: u64,
+    nr_refused: u64,
 }
 
 /// Without any line for so long, people begin to wonder.
@@ -75,6 +76,7 @@ impl Reporter {
             keeper: Keeper::new(nr_reps),
             nr_rows: 0,
             nr_bad: 0,
+            nr_refused: 0,
         })
     }
 
@@ -153,11 +155,24 @@ impl Reporter {
                 Form::Json => self.write(row),
                 Form::Table => {
                     self.heads(Kind::Throughput);
-                    let to_first_milli = if rows.len() > 1 { self.ratio(row, &rows[0]) } else { None };
+                    let to_first_milli =
+                        if rows.len() > 1 && self.is_apart(row, &rows[0]) { self.ratio(row, &rows[0]) } else { None };
                     let summary = self.summary(&row.milliticks_per_op);
                     tables::print_row(row, summary, to_first_milli, self.context);
                 }
             }
+        }
+    }
+
+    /// Whether `row` can be said to be ahead of `first` or behind it. CPUs of a recording wait for their turns, which takes more
+    /// time than they do and says nothing of a contender: there it can not where the middle halves overlap.
+    fn is_apart(&mut self, row: &Throughput<'_>, first: &Throughput<'_>) -> bool {
+        if core::ptr::eq(row, first) || row.unit != "event" || row.cpus == 1 {
+            return true;
+        }
+        match (self.summary(&row.milliticks_per_op), self.summary(&first.milliticks_per_op)) {
+            (Some(row), Some(first)) => !row.overlaps(&first),
+            _ => false,
         }
     }
 
@@ -235,13 +250,24 @@ impl Reporter {
         self.remark(text);
     }
 
+    /// `nr_refused` requests were refused, so that what they belong to has no figures: in words. That is no fault.
+    pub(super) fn refuse(&mut self, text: fmt::Arguments<'_>, nr_refused: u64) {
+        self.nr_refused += nr_refused;
+        self.remark(text);
+    }
+
+    /// Refused requests so far.
+    pub(super) fn nr_refused(&self) -> u64 {
+        self.nr_refused
+    }
+
     /// Rows so far.
     pub(super) fn nr_rows(&self) -> u64 {
         self.nr_rows
     }
 
     /// Counts bad objects of what has no row of throughput.
-    pub(super) fn add_bad(&mut self, nr_bad: u64) {
+    fn add_bad(&mut self, nr_bad: u64) {
         self.nr_bad += nr_bad;
     }
 
@@ -260,7 +286,9 @@ impl Reporter {
             }
         }
         let kept = self.keeper.finish(end);
-        if self.form == Form::Table {
+        // Who measured nothing has nothing to carry away.
+        let is_empty = self.nr_rows == 0;
+        if self.form == Form::Table && !is_empty {
             match kept.map(|()| shell::nr_codes()) {
                 Ok(Some(nr_codes)) => println!("bench: `qr` shows this run as {nr_codes} QR codes"),
                 Ok(None) => {}

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use arch::tsc;
 use spin::mutex::SpinMutex;
 use workloads::handoff::{Mailbox, Ring};
-use workloads::objects::Slot;
+use workloads::objects::{Faults, Slot};
 use workloads::rptest::{self, Letterbox};
 use workloads::sh6;
 
@@ -110,7 +110,10 @@ pub(super) struct Round<'a> {
     is_over: AtomicBool,
     nr_done: AtomicU64,
     ticks: AtomicU64,
+    /// Ticks, and pairs, of the CPU that took longest.
+    longest: SpinMutex<(u64, u64)>,
     nr_bad: AtomicU64,
+    nr_refused: AtomicU64,
     counted: SpinMutex<Counts>,
 }
 
@@ -119,8 +122,10 @@ pub(super) struct Round<'a> {
 pub(super) struct Sample {
     pub(super) ticks: u64,
     pub(super) nr_pairs: u64,
-    /// Objects that were damaged, refused or misaligned.
-    pub(super) nr_bad: u64,
+    /// The time of the CPU that took longest, for so many pairs of its own.
+    pub(super) longest: (u64, u64),
+    /// What was wrong.
+    pub(super) faults: Faults,
     /// Of the measured part alone.
     pub(super) counts: Counts,
 }
@@ -149,14 +154,17 @@ impl<'a> Round<'a> {
             is_over: AtomicBool::new(false),
             nr_done: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
+            longest: SpinMutex::new((0, 0)),
             nr_bad: AtomicU64::new(0),
+            nr_refused: AtomicU64::new(0),
             counted: SpinMutex::new(Counts::default()),
         };
         workers::run(nr_cpus, &|number| part(&round, number), || {});
         (!round.is_over.load(Ordering::Relaxed)).then(|| Sample {
             ticks: round.ticks.into_inner(),
             nr_pairs: round.nr_done.into_inner(),
-            nr_bad: round.nr_bad.into_inner(),
+            longest: round.longest.into_inner(),
+            faults: Faults { nr_bad: round.nr_bad.into_inner(), nr_refused: round.nr_refused.into_inner() },
             counts: round.counted.into_inner(),
         })
     }
@@ -166,7 +174,7 @@ impl<'a> Round<'a> {
         self.barrier.meet();
     }
 
-    /// Times `work`, which returns how many pairs it did and how many objects were bad. All CPUs of the round call it
+    /// Times `work`, which returns how many pairs it did and the count of what was wrong. All CPUs of the round call it
     /// once, when they are ready.
     pub(super) fn timed(&self, number: usize, work: impl FnOnce() -> (u64, u64)) {
         self.meet();
@@ -175,7 +183,7 @@ impl<'a> Round<'a> {
         }
         self.meet();
         let start = tsc::read_serialised();
-        let (nr_pairs, nr_bad) = match self.samplers {
+        let (nr_pairs, faults) = match self.samplers {
             None => work(),
             Some(samplers) => samplers.with_sampler(number, work),
         };
@@ -188,12 +196,21 @@ impl<'a> Round<'a> {
         self.meet();
         self.ticks.fetch_add(ticks, Ordering::Relaxed);
         self.nr_done.fetch_add(nr_pairs, Ordering::Relaxed);
-        self.add_bad(nr_bad);
+        {
+            // Who does no pairs of its own, as half of `xmalloc`, waits for another, and counts for no time of its own.
+            let mut longest = self.longest.lock();
+            if nr_pairs > 0 {
+                *longest = (*longest).max((ticks, nr_pairs));
+            }
+        }
+        self.add_faults(faults);
     }
 
-    /// Counts bad objects that were found outside the measured part.
-    pub(super) fn add_bad(&self, nr_bad: u64) {
+    /// Counts what was wrong, in the measured part or outside; see [`Faults::of`].
+    pub(super) fn add_faults(&self, count: u64) {
+        let Faults { nr_bad, nr_refused } = Faults::of(count);
         self.nr_bad.fetch_add(nr_bad, Ordering::Relaxed);
+        self.nr_refused.fetch_add(nr_refused, Ordering::Relaxed);
     }
 
     /// Whether the round was stopped. The first CPU watches for all, and does no more than that: it is being timed.
@@ -216,14 +233,15 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// One turn of a wait for another CPU of the round; false if the round is over.
+    /// One turn of a wait for another CPU of the round; false if the round is over, or somebody was refused memory: what is
+    /// waited for may never come then.
     pub(super) fn wait(&self, number: usize, nr_turns: &mut u32) -> bool {
         /// Looks between two pauses: see [`machine::wait_until`].
         const LOOKS: u32 = 200;
         *nr_turns = nr_turns.wrapping_add(1);
         if nr_turns.is_multiple_of(LOOKS) {
             machine::relax_and_serve();
-            return !self.is_over(number);
+            return !self.is_over(number) && self.nr_refused.load(Ordering::Relaxed) == 0;
         }
         true
     }

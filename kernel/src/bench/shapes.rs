@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use workloads::bulk::BULK;
 use workloads::handoff::{PAIRS_PER_SWAP, replace_and_swap};
 use workloads::loops::{batch, mixed, opaque, pairs, replace};
-use workloads::objects::Slot;
+use workloads::objects::{REFUSED, Slot};
 use workloads::rptest::{self, Post};
 use workloads::sizes::{MIX, Random, SMALL, layout};
 use workloads::{Peer, sh6, sharing};
@@ -75,10 +75,10 @@ fn batches<P: Peer, const FIFO: bool>(round: &Round<'_>, number: usize, nr_objec
     });
 }
 
-/// Fills `slots`, which is empty and has room, with live objects; returns how many were refused.
+/// Fills `slots`, which is empty and has room, with live objects; returns by [`REFUSED`] how many were refused.
 fn fill<P: Peer>(slots: &mut Vec<Slot>) -> u64 {
     slots.extend((0..NR_LIVE).filter_map(|i| Slot::alloc::<P>(i % MIX.len())));
-    (NR_LIVE - slots.len()) as u64
+    (NR_LIVE - slots.len()) as u64 * REFUSED
 }
 
 /// Frees what is in `slots`; returns how many objects were bad.
@@ -91,7 +91,7 @@ fn mstress<P: Peer>(round: &Round<'_>, number: usize) {
     let mut places = round.harness.places[number].lock();
     let slots = &mut places.slots;
     let mut random = Random::new(round.seed, number);
-    round.add_bad(fill::<P>(slots));
+    round.add_faults(fill::<P>(slots));
     round.timed(number, || {
         sum(round.chunks(number, CHUNK).map(|turns| {
             let nr_turns = turns.end - turns.start;
@@ -99,7 +99,7 @@ fn mstress<P: Peer>(round: &Round<'_>, number: usize) {
             (nr_turns, unsafe { replace::<P>(slots, nr_turns, &mut random) })
         }))
     });
-    round.add_bad(drain::<P>(slots));
+    round.add_faults(drain::<P>(slots));
 }
 
 fn bulk<P: Peer>(round: &Round<'_>, number: usize) {
@@ -113,14 +113,14 @@ fn sh6<P: Peer>(round: &Round<'_>, number: usize) {
     let mut places = round.harness.places[number].lock();
     let slots = &mut places.slots;
     let mut random = Random::new(round.seed, number);
-    round.add_bad(sh6::begin::<P>(slots, &mut random));
+    round.add_faults(sh6::begin::<P>(slots, &mut random));
     round.timed(number, || {
         sum(round.chunks(number, sh6::BATCH as u64).map(|_| {
             // SAFETY: filled above with objects of `P`.
             (sh6::BATCH as u64, unsafe { sh6::step::<P>(slots, &mut random) })
         }))
     });
-    round.add_bad(drain::<P>(slots));
+    round.add_faults(drain::<P>(slots));
 }
 
 fn rptest<P: Peer>(round: &Round<'_>, number: usize) {
@@ -128,7 +128,7 @@ fn rptest<P: Peer>(round: &Round<'_>, number: usize) {
     let mut places = round.harness.places[number].lock();
     let slots = &mut places.slots;
     let mut random = Random::new(round.seed, number);
-    round.add_bad(rptest::begin::<P>(slots, &mut random));
+    round.add_faults(rptest::begin::<P>(slots, &mut random));
     let mut post = Post::new(&boxes[number], &boxes[(number + 1) % round.nr_cpus]);
     round.timed(number, || {
         sum(round.chunks(number, CHUNK).map(|turns| {
@@ -139,7 +139,7 @@ fn rptest<P: Peer>(round: &Round<'_>, number: usize) {
     });
     // All CPUs are past the measured part: nobody posts any more.
     // SAFETY: objects of `P`, and nobody else takes out of this box.
-    round.add_bad(unsafe { boxes[number].empty::<P>() } + drain::<P>(slots));
+    round.add_faults(unsafe { boxes[number].empty::<P>() } + drain::<P>(slots));
 }
 
 fn thrash<P: Peer>(round: &Round<'_>, number: usize) {
@@ -156,7 +156,7 @@ fn scratch<P: Peer>(round: &Round<'_>, number: usize) {
     let handed = &round.harness.handed[..round.nr_cpus];
     if number == 0 {
         let mut places = round.harness.places[0].lock();
-        round.add_bad(sharing::place_neighbours::<P>(handed, &mut places.batch));
+        round.add_faults(sharing::place_neighbours::<P>(handed, &mut places.batch));
     }
     round.meet();
     // SAFETY: put there for this CPU, above, from the same `P`.
@@ -173,7 +173,10 @@ fn xmalloc<P: Peer>(round: &Round<'_>, number: usize) {
     round.timed(number, || {
         if number.is_multiple_of(2) {
             // The other one of the two does the second half of every pair, and counts them.
-            (0, ring.produce::<P>(round.nr_pairs, wait).1)
+            let (_, faults) = ring.produce::<P>(round.nr_pairs, wait);
+            // At once: the other one waits for what was refused.
+            round.add_faults(faults);
+            (0, 0)
         } else {
             // SAFETY: the other CPU allocates from the same `P`, by `produce`.
             unsafe { ring.consume::<P>(round.nr_pairs, wait) }
@@ -190,11 +193,11 @@ fn larson<P: Peer>(round: &Round<'_>, number: usize) {
     let harness = round.harness;
     let mut places = harness.places[number].lock();
     let mut random = Random::new(round.seed, number);
-    round.add_bad(fill::<P>(&mut places.slots));
+    round.add_faults(fill::<P>(&mut places.slots));
     let mut slots = &raw mut places.slots;
     let mut spare = (number == 0).then(|| harness.places[harness.places.len() - 1].lock());
     if let Some(spare) = &mut spare {
-        round.add_bad(fill::<P>(&mut spare.slots));
+        round.add_faults(fill::<P>(&mut spare.slots));
         harness.mailbox.store(&raw mut spare.slots, Ordering::Release);
     }
     round.timed(number, || {
@@ -209,11 +212,11 @@ fn larson<P: Peer>(round: &Round<'_>, number: usize) {
     });
     // All CPUs are past the measured part: what a CPU holds is its own, what lies in the mailbox nobody's.
     // SAFETY: as above.
-    round.add_bad(drain::<P>(unsafe { &mut *slots }));
+    round.add_faults(drain::<P>(unsafe { &mut *slots }));
     if number == 0 {
         let rest = harness.mailbox.swap(ptr::null_mut(), Ordering::AcqRel);
         // SAFETY: as above; the first CPU put a set there, and a swap leaves another.
-        round.add_bad(drain::<P>(unsafe { &mut *rest }));
+        round.add_faults(drain::<P>(unsafe { &mut *rest }));
     }
     // A set may be another CPU's: it lives until that one has been seen here.
     round.meet();

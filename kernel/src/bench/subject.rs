@@ -6,6 +6,7 @@ use core::fmt;
 
 use kernel::histogram::Histogram;
 use records::{Latency, Throughput};
+use workloads::objects::Faults;
 
 use super::reporter::Reporter;
 
@@ -69,19 +70,33 @@ impl Subject {
     /// The percentiles of `operation`.
     pub(super) fn latency(&self, operation: &'static str, histogram: &Histogram, timer_ticks: u64) -> Latency<'static> {
         Latency {
-            workload: self.workload.into(),
-            contender: self.contender.into(),
-            cpus: self.nr_cpus as u64,
             scale: self.scale.map(|(name, _)| name.into()),
             scale_value: self.scale.map(|(_, value)| value),
-            operation: operation.into(),
-            nr_samples: histogram.count(),
-            p50_ticks: histogram.quantile(1, 2),
-            p99_ticks: histogram.quantile(99, 100),
-            p999_ticks: histogram.quantile(999, 1000),
-            max_ticks: histogram.max(),
-            timer_ticks,
+            ..latency_of((self.workload, self.contender, self.nr_cpus), operation, histogram, timer_ticks)
         }
+    }
+}
+
+/// The percentiles of `operation` in `histogram`, of that workload, contender and number of CPUs, without a scale.
+pub(super) fn latency_of<'n>(
+    (workload, contender, nr_cpus): (&'n str, &'static str, usize),
+    operation: &'static str,
+    histogram: &Histogram,
+    timer_ticks: u64,
+) -> Latency<'n> {
+    Latency {
+        workload: workload.into(),
+        contender: contender.into(),
+        cpus: nr_cpus as u64,
+        scale: None,
+        scale_value: None,
+        operation: operation.into(),
+        nr_samples: histogram.count(),
+        p50_ticks: histogram.quantile(1, 2),
+        p99_ticks: histogram.quantile(99, 100),
+        p999_ticks: histogram.quantile(999, 1000),
+        max_ticks: histogram.max(),
+        timer_ticks,
     }
 }
 
@@ -96,7 +111,14 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Tells that step `nr_ops` of `subject` counted `nr_bad` faults, and that there is no row for that.
-pub(super) fn fail(reporter: &mut Reporter, subject: &Subject, nr_ops: u64, nr_bad: u64) {
-    reporter.fail(format_args!("{subject}: no figures: {}: {nr_bad}, at step {nr_ops}", subject.faults), nr_bad);
+/// Tells what was wrong at step `nr_ops` of `subject`, a count as [`Faults::of`] takes apart, and that there is no row for that.
+pub(super) fn fail(reporter: &mut Reporter, subject: &Subject, nr_ops: u64, count: u64) {
+    let Faults { nr_bad, nr_refused } = Faults::of(count);
+    if nr_refused > 0 {
+        let what = format_args!("{subject}: no figures: too little memory, {nr_refused} refused, at step {nr_ops}");
+        reporter.refuse(what, nr_refused);
+    }
+    if nr_bad > 0 {
+        reporter.fail(format_args!("{subject}: no figures: {}: {nr_bad}, at step {nr_ops}", subject.faults), nr_bad);
+    }
 }

@@ -156,7 +156,7 @@ pub(super) fn print_row(row: &Throughput<'_>, summary: Option<Summary>, to_first
         per_op(row.nr_ipis, 1),
     );
     if row.nr_bad > 0 {
-        println!("bench: BAD: {} of these were damaged, refused or misaligned", Count(row.nr_bad));
+        println!("bench: BAD: {} of these were damaged or misaligned", Count(row.nr_bad));
     }
 }
 

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use records::Waste;
-use workloads::objects::Slot;
+use workloads::objects::{Faults, REFUSED, Slot};
 use workloads::sizes::{MIX, Random};
 
 use super::Part;
@@ -42,7 +42,7 @@ pub(super) struct Held {
     held_bytes: u64,
 }
 
-/// Goes up and down with contender `P`; how many objects were bad. `None` if it does not know what it holds.
+/// Goes up and down with contender `P`; the count of what was wrong. `None` if it does not know what it holds.
 pub(super) fn hold<P: Contestant>(shelf: &mut Shelf, tell: &mut dyn FnMut(Held)) -> Option<u64> {
     let slots = &mut shelf.slots;
     let mut random = Random::new(shelf.seed, 0);
@@ -50,7 +50,7 @@ pub(super) fn hold<P: Contestant>(shelf: &mut Shelf, tell: &mut dyn FnMut(Held))
     if before.is_none() && !P::IS_COMPACT {
         return None;
     }
-    let (mut live_bytes, mut nr_bad) = (0, 0);
+    let (mut live_bytes, mut faults) = (0, 0);
     // The lowest and the highest address that were ever handed out.
     let mut span = (usize::MAX, 0);
     let mut look = |workload, live_bytes, span: (usize, usize)| {
@@ -63,7 +63,7 @@ pub(super) fn hold<P: Contestant>(shelf: &mut Shelf, tell: &mut dyn FnMut(Held))
     for level in UP {
         while live_bytes < level && slots.len() < slots.capacity() {
             let Some(slot) = Slot::alloc::<P>((random.draw() >> 21) as usize % MIX.len()) else {
-                nr_bad += 1;
+                faults += REFUSED;
                 break;
             };
             live_bytes += slot.size() as u64;
@@ -78,7 +78,7 @@ pub(super) fn hold<P: Contestant>(shelf: &mut Shelf, tell: &mut dyn FnMut(Held))
             let slot = slots.swap_remove(place);
             live_bytes -= slot.size() as u64;
             // SAFETY: an object of `P`, taken out of the shelf.
-            nr_bad += u64::from(unsafe { slot.free::<P>() } != 0);
+            faults += u64::from(unsafe { slot.free::<P>() } != 0);
         }
         look("waste-shrink", live_bytes, span);
     }
@@ -87,9 +87,9 @@ pub(super) fn hold<P: Contestant>(shelf: &mut Shelf, tell: &mut dyn FnMut(Held))
     }
     for slot in slots.drain(..) {
         // SAFETY: as above.
-        nr_bad += u64::from(unsafe { slot.free::<P>() } != 0);
+        faults += u64::from(unsafe { slot.free::<P>() } != 0);
     }
-    Some(nr_bad)
+    Some(faults)
 }
 
 fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
@@ -106,7 +106,7 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
         reporter.progress(nr_done, lineup.contenders().len(), format_args!("memory held by {}", contender.name))?;
         // What others left in magazines would be handed out first.
         HEAP.reclaim();
-        let nr_bad = (contender.hold)(&mut shelf, &mut |held| {
+        let faults = (contender.hold)(&mut shelf, &mut |held| {
             reporter.waste(&Waste {
                 workload: held.workload.into(),
                 contender: contender.name.into(),
@@ -114,8 +114,17 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
                 held_bytes: held.held_bytes,
             });
         });
-        match nr_bad {
-            Some(nr_bad) => reporter.add_bad(nr_bad),
+        let who = contender.name;
+        match faults.map(Faults::of) {
+            Some(Faults { nr_bad, nr_refused }) => {
+                if nr_refused > 0 {
+                    reporter
+                        .refuse(format_args!("waste: too little memory for all that {who} was to hold"), nr_refused);
+                }
+                if nr_bad > 0 {
+                    reporter.fail(format_args!("waste: {who} damaged {nr_bad} objects"), nr_bad);
+                }
+            }
             None => {
                 reporter.remark(format_args!("waste: {} is left out: what it holds cannot be told", contender.name))
             }

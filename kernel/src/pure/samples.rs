@@ -28,6 +28,11 @@ impl Summary {
     pub fn spread(&self) -> u64 {
         self.third_quartile - self.first_quartile
     }
+
+    /// Whether the middle halves of both have a value in common: then neither is ahead.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.first_quartile <= other.third_quartile && other.first_quartile <= self.third_quartile
+    }
 }
 
 /// The median of `a[i] / b[i]` in thousandths, with `scratch` for as many values; `None` if there are none. Where `b[i]`

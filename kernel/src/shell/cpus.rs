@@ -54,7 +54,11 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
     let printed = printed.and_then(|()| match format {
         Format::Text => {
             if let Some(cores) = cores {
-                println!("on {} cores, up to {} CPUs on each", cores.nr_cores, cores.threads_per_core);
+                let s = if cores.nr_cores == 1 { "" } else { "s" };
+                match cores.threads_per_core {
+                    1 => println!("on {} core{s}, one CPU on each", cores.nr_cores),
+                    most => println!("on {} core{s}, up to {most} CPUs on each", cores.nr_cores),
+                }
             }
             println!("{nr_online} of {nr_known} CPUs online");
             Ok(())

@@ -11,7 +11,8 @@
 //! | [`keeper`] | the run in short, for `qr` |
 //! | [`allocators`] | the part of the allocators: who, what, how often |
 //! | [`workload`], [`shapes`] | what they play: the list, and the part of one CPU |
-//! | [`contenders`], [`locked`], [`damaged`] | who plays: the list and ours; those behind a lock; one that is wrong on purpose |
+//! | [`contenders`], [`locked`] | who plays: the list and ours; those behind a lock |
+//! | [`damaged`], [`refusing`] | who is wrong on purpose: hands out memory that is in use; hands out none |
 //! | [`arena`] | memory of those that want some of their own |
 //! | [`round`], [`barrier`], [`measure`] | once; where its CPUs meet; in turns, many times |
 //! | [`latency`], [`waste`] | single operations, timed; memory held for what is live |
@@ -44,6 +45,7 @@ mod measure;
 mod meta;
 mod plan;
 mod player;
+mod refusing;
 mod replays;
 mod reporter;
 mod round;
@@ -199,11 +201,13 @@ fn memory_bytes() -> u64 {
 
 /// What to do where there is no memory for what the benchmark needs itself.
 fn no_memory(plan: &Plan<'_>) -> Fixed<160> {
+    const BESIDE: usize = 16 << 20;
     let needed = arena::all_bytes(plan.cpus.most());
+    let enough_mib = (needed + needed / 2 + BESIDE).next_power_of_two() >> 20;
     let (needed, free) = (Bytes(needed as u64), Bytes(HEAP.frames().nr_free() * PAGE_SIZE as u64));
     Fixed::of(format_args!(
         "no memory for what it needs itself: {needed} for the contenders and some beside, and {free} are free; \
-         a larger machine (just mem=128M), or `bench frame map`"
+         a larger machine (just mem={enough_mib}M), or `bench frame map`"
     ))
 }
 

@@ -20,6 +20,7 @@ use super::damaged::Damaged;
 use super::latency::Timed;
 use super::locked::Locked;
 use super::plan::Plan;
+use super::refusing::Refusing;
 use super::round::Round;
 use super::{player, shapes, waste};
 use crate::machine::{Cpu, HEAP};
@@ -100,12 +101,14 @@ pub(super) const NR_CONTENDERS: usize = 7;
 
 /// Who takes part only if it is named: with it every run but `pair` has to fail.
 static DAMAGED: Contender = contender::<Damaged>();
+/// The same: it has no figures.
+static REFUSING: Contender = contender::<Refusing>();
 /// Contenders in a run, at most.
-pub(super) const MAX_LINEUP: usize = NR_CONTENDERS + 1;
+pub(super) const MAX_LINEUP: usize = NR_CONTENDERS + 2;
 
 /// All that can be named.
 pub(super) fn all() -> impl Iterator<Item = &'static Contender> {
-    CONTENDERS.iter().chain([&DAMAGED])
+    CONTENDERS.iter().chain([&DAMAGED, &REFUSING])
 }
 
 /// Who takes part in a run, in the order of the list.
@@ -115,11 +118,11 @@ pub(super) struct Lineup {
 }
 
 impl Lineup {
-    /// Those that the plan wants; all but the damaged one if it names none.
+    /// Those that the plan wants; all but those that are wrong on purpose if it names none.
     pub(super) fn new(plan: &Plan<'_>) -> Self {
         let is_wanted = |contender: &&Contender| match plan.contenders {
             Some(_) => plan.wants_contender(contender.name),
-            None => !core::ptr::eq(*contender, &DAMAGED),
+            None => ![&DAMAGED, &REFUSING].iter().any(|wrong| core::ptr::eq(*contender, *wrong)),
         };
         Self::of(all().filter(is_wanted))
     }

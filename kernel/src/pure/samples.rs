@@ -66,6 +66,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn nobody_is_ahead_where_the_middle_halves_meet() {
+        let summary =
+            |first_quartile, third_quartile| Summary { median: first_quartile, first_quartile, third_quartile };
+        for (one, other, expected) in [((1, 3), (4, 6), false), ((1, 4), (4, 6), true), ((1, 9), (4, 6), true)] {
+            let (one, other) = (summary(one.0, one.1), summary(other.0, other.1));
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected));
+        }
+    }
+
+    #[test]
     fn the_middle_is_found_whatever_the_order() {
         assert_eq!(Summary::of(&mut []), None);
         assert_eq!(Summary::of(&mut [7]), Some(Summary { median: 7, first_quartile: 7, third_quartile: 7 }));

@@ -1,7 +1,7 @@
 //! The benchmark: runs to its end at every size, has every row, counts exactly, is a recording that programs can read, finds
 //! what is damaged, and can be stopped.
 
-use crate::support::{Failure, Outcome, Run, Settings, Test, Typist, script};
+use crate::support::{CTRL_C, Failure, Outcome, Run, Settings, Test, Typist, script};
 use records::lines::{self, Recording};
 use records::{Latency, Throughput};
 use std::time::Duration;
@@ -13,7 +13,6 @@ const EXACT: [&str; 8] =
 const OTHERS: [&str; 4] = ["mstress", "sh6", "rptest", "larson"];
 const PEERS: [&str; 4] = ["talc", "linked_list", "buddy", "rlsf"];
 const OURS: [&str; 3] = ["heap", "slabs", "slabs-locked"];
-const CTRL_C: &str = "\x03";
 
 /// The tests of this file.
 pub(crate) fn tests() -> Vec<Test> {
@@ -71,6 +70,7 @@ pub(crate) fn tests() -> Vec<Test> {
                 "--ops many",
                 "--jsn",
                 "--contender tulc",
+                "quick list",
             ] {
                 let (text, status) = typist.enter(&format!("bench {wrong}"))?;
                 typist.expect(status == 2, format!("`bench {wrong}` to be refused, status {status}"))?;
@@ -84,12 +84,7 @@ pub(crate) fn tests() -> Vec<Test> {
             for endless in ["pair64 --cpus 1", "rptest --cpus 2", "xmalloc --cpus 2", "larson --cpus 2", "frame"] {
                 typist.keys(&format!("bench {endless} --ops 100M --reps 1000\r"));
                 typist.reads("  [0/")?;
-                typist.keys(CTRL_C);
-                typist.reads("bench: PASS rows=0 bad=0 stopped")?;
-                let status = typist.prompt()?;
-                typist.expect(status == 1, format!("a run that was stopped to have failed, status {status}"))?;
-                let (_, status) = typist.enter("mem")?;
-                typist.expect(status == 0, "mem to add up after the interruption")?;
+                typist.stops_bench()?;
             }
             typist.quit().adds_up(5)?.passes()
         }),
@@ -109,7 +104,21 @@ pub(crate) fn tests() -> Vec<Test> {
             let is_part = (7..19 * 7).contains(&nr_rows) && end.is_some_and(|end| end.nr_rows == nr_rows as u64);
             run.check(is_part, || format!("the rows until then, found {nr_rows}"))?.passes()
         }),
-        Test::new("bench::the-heap-is-ahead-of-every-lock", is_ahead),
+        Test::new("bench::who-is-refused-memory-has-no-figures-and-has-not-failed", tells_refusals),
+        Test::new("bench::too-little-memory-for-itself-says-how-much-it-needs", || {
+            let settings = Settings { mem: "32M".into(), ..script(8, "bench pair64; mem; quit") };
+            let run = Run::of(settings)?;
+            run.ends(End::CommandFailed)?.adds_up(1)?.judges("bench", &[false])?.never_says("QR codes")?;
+            run.says("32 MiB for the contenders")?.says("mem=64M")?.passes()
+        }),
+        Test::new("bench::a-number-of-cpus-that-comes-twice-is-played-once", || {
+            let run =
+                Run::of(script(2, "bench pair64 --cpus 2,1,1,2 --contender heap --ops 300 --reps 1 --json; quit"))?;
+            run.ends(End::Success)?;
+            let cpus: Vec<_> = read(&run)?.rows.iter().map(|row| row.cpus).collect();
+            run.check(cpus == [2, 1], || format!("two rows, on 2 CPUs and on 1, found {cpus:?}"))?.passes()
+        }),
+        Test::new("bench::the-heap-takes-no-lock-where-every-peer-takes-two", takes_no_lock),
         Test::new("bench::frames-cost-the-same-at-every-fill", fill_costs_nothing),
     ]
 }
@@ -177,6 +186,11 @@ fn check_row(run: &Run, row: &Throughput<'_>) -> Result<(), Failure> {
     let is_whole = row.milliticks_per_op.len() == 2 && row.milliticks_per_op.iter().all(|&time| time > 0);
     run.check(is_whole && row.nr_bad == 0 && row.nr_ops > 0, || format!("sound figures in {row:?}"))?;
     let is_ours = OURS.contains(&&*row.contender);
+    let longest = row.longest_milliticks_per_op;
+    let least = row.milliticks_per_op.iter().min();
+    // Half of the CPUs of `xmalloc` have no pairs of their own.
+    let is_longest = row.workload == "xmalloc" || longest.as_ref() >= least;
+    run.check(longest.is_some() && is_longest, || format!("the CPU that took longest: {row:?}"))?;
     run.check(is_ours == row.nr_heap_ops.is_some(), || format!("counts of the heap for what is ours: {row:?}"))?;
     let is_known = row.nr_waits.is_some_and(|nr_waits| row.cpus > 1 || nr_waits == 0);
     run.check(is_known, || format!("waits for locks, and none of a CPU alone: {row:?}"))?;
@@ -230,28 +244,59 @@ fn finds_damage() -> Outcome {
     run.check(is_failed, || format!("a failure at the end, found {end:?}"))?.passes()
 }
 
-/// Counts to the last one; ratios with much room, as two machines may share a core here. On a quiet machine they are
-/// several times these: see the README.
-fn is_ahead() -> Outcome {
+/// With a contender that has no memory there are remarks, rows of the others, and no failure.
+fn tells_refusals() -> Outcome {
+    let names = EXACT.iter().chain(&OTHERS).map(|name| format!("{name} ")).collect::<String>();
+    let run = Run::of(script(
+        2,
+        &format!(
+            "bench {names}waste --contender heap,refusing --ops 1k --reps 1 --json; bench pair64 --contender refusing; mem; quit"
+        ),
+    ))?;
+    run.ends(End::Success)?.adds_up(1)?.judges("bench", &[true])?.says("requests were refused in")?;
+    let recording = read(&run)?;
+    for workload in EXACT.iter().chain(&OTHERS) {
+        for cpus in [1, 2] {
+            let heap = row_of(&run, &recording, workload, "heap", cpus)?;
+            run.check(heap.nr_bad == 0, || format!("nothing wrong with the heap beside it: {heap:?}"))?;
+            let start = format!("{workload} on {cpus}: refusing has no figures: too little memory");
+            let is_said = recording.remarks.iter().any(|remark| remark.text.starts_with(&start));
+            run.check(is_said, || format!("a remark {start:?}, found {:?}", recording.remarks))?;
+        }
+    }
+    let has_figures = recording.rows.iter().any(|row| row.contender == "refusing")
+        || recording.latencies.iter().any(|latency| latency.contender == "refusing");
+    run.check(!has_figures, || "no figures of who was refused".into())?;
+    let end = recording.end.as_ref();
+    let is_told = end.is_some_and(|end| end.is_pass && end.nr_bad == 0 && end.nr_refused > Some(0));
+    run.check(is_told, || format!("a pass that counts what was refused, found {end:?}"))?.passes()
+}
+
+/// What makes the heap quick, counted: no lock and no interrupt for any other CPU, and magazines that serve all but one
+/// operation in a thousand, where each peer takes two locks for each pair. Times mean nothing under emulation.
+fn takes_no_lock() -> Outcome {
     let run = Run::of(script(2, "bench pair64 pairmix --json --cpus 1,2 --ops 5k --reps 20; mem; quit"))?;
     run.ends(End::Success)?.adds_up(1)?;
     let recording = read(&run)?;
-    for (workload, cpus, least) in [("pair64", 1, 2.0), ("pairmix", 1, 1.5), ("pair64", 2, 1.5), ("pairmix", 2, 1.2)] {
+    for (workload, cpus) in [("pair64", 1), ("pairmix", 1), ("pair64", 2), ("pairmix", 2)] {
         let heap = row_of(&run, &recording, workload, "heap", cpus)?;
         // A CPU that comes to a new size takes a magazine.
         run.check(heap.nr_locks.is_some_and(|locks| locks * 1000 <= heap.nr_ops), || {
             format!("no lock in 1000 pairs of {workload}, found {heap:?}")
         })?;
-        if cpus > 1 {
-            // Every one of its operations takes a lock that the other CPU takes as often.
-            let slabs = row_of(&run, &recording, workload, "slabs", cpus)?;
-            run.check(slabs.nr_waits > Some(0), || format!("CPUs that waited for one another's slabs: {slabs:?}"))?;
-        }
+        let nr_missed =
+            heap.nr_depot_visits.unwrap_or(u64::MAX).saturating_add(heap.nr_slab_visits.unwrap_or(u64::MAX));
+        run.check(heap.nr_heap_ops.is_some_and(|nr_ops| nr_missed.saturating_mul(1000) <= nr_ops), || {
+            format!("magazines to serve all but one in 1000 operations of {workload}, found {heap:?}")
+        })?;
+        run.check(heap.nr_ipis == Some(0), || format!("no other CPU disturbed: {heap:?}"))?;
+        let slabs = row_of(&run, &recording, workload, "slabs", cpus)?;
+        run.check(slabs.nr_locks == Some(3 * slabs.nr_ops), || {
+            format!("three locks a pair past the magazines: {slabs:?}")
+        })?;
         for peer in PEERS {
             let row = row_of(&run, &recording, workload, peer, cpus)?;
-            let ratio = first_quartile(row) / first_quartile(heap);
-            let is_ahead = ratio >= least;
-            run.check(is_ahead, || format!("{workload} on {cpus} by {peer} to take {least} times as long: {ratio}"))?;
+            run.check(row.nr_locks == Some(2 * row.nr_ops), || format!("two locks for a pair: {row:?}"))?;
         }
     }
     run.passes()
@@ -274,10 +319,11 @@ fn fill_costs_nothing() -> Outcome {
     run.check(fills == [0, 500, 990, 999], || format!("fills of 50, 99 and 99.9 %, found {fills:?}"))?;
     run.check(recording.remarks.is_empty(), || format!("memory as full as it was to be: {:?}", recording.remarks))?;
     for row in &rows {
-        // The same number of visits to the bitmap, whatever the fill, and each takes as long.
+        // The same number of visits to the bitmap, whatever the fill.
         let is_same = row.nr_locks == rows[0].nr_locks && row.nr_locks > Some(0);
         run.check(is_same, || format!("as many locks as at the emptiest fill: {row:?}"))?;
-        run.check(first_quartile(row) < 3.0 * first_quartile(rows[0]), || format!("at most thrice the time: {row:?}"))?;
+        // A search that grew with the fill would take hundreds of times as long at 99.9 %: a factor of ten cannot be the host's.
+        run.check(first_quartile(row) < 10.0 * first_quartile(rows[0]), || format!("about the same time: {row:?}"))?;
     }
     run.passes()
 }

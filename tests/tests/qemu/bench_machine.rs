@@ -1,7 +1,7 @@
 //! The benchmark of what is no object allocator's: frames, mapped pages, interrupts, shootdowns, recordings. Counts are
 //! exact, what is broken on purpose is a failure and no figure, and Ctrl-C leaves what there was.
 
-use crate::support::{Failure, Outcome, Passed, Run, Settings, Test, Typist, script};
+use crate::support::{CTRL_C, Failure, Outcome, Passed, Run, Settings, Test, Typist, script};
 use records::lines::{Recording, read};
 use records::{Latency, Throughput};
 use std::path::PathBuf;
@@ -14,7 +14,6 @@ use tests::trace::{Event, Op};
 const PAGES: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 const RUNS: [u64; 4] = [2, 8, 64, 512];
 const CONTENDERS: [&str; 7] = ["heap", "slabs", "slabs-locked", "talc", "linked_list", "buddy", "rlsf"];
-const CTRL_C: &str = "\x03";
 const RECORDING: &str = "fork-exec-small.kmt";
 
 /// The tests of this file.
@@ -268,12 +267,7 @@ fn ctrl_c() -> Outcome {
     for (workload, heading) in endless {
         typist.keys(&format!("bench {workload} --ops 100M --reps 1000\r"));
         typist.reads(heading)?;
-        typist.keys(CTRL_C);
-        typist.reads("bench: PASS rows=0 bad=0 stopped")?;
-        let status = typist.prompt()?;
-        typist.expect(status == 1, format!("a run that was stopped to have failed, status {status}"))?;
-        let (_, status) = typist.enter("mem")?;
-        typist.expect(status == 0, "mem to add up after the interruption")?;
+        typist.stops_bench()?;
     }
     // What there was until then stays, percentiles too.
     typist.keys("bench map --cpus 1 --ops 1k --reps 1000\r");

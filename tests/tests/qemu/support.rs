@@ -11,6 +11,9 @@ use tests::{End, Error, kernel};
 /// How long any machine may run, unless a test says otherwise.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
+/// What stops a command.
+pub(crate) const CTRL_C: &str = "\x03";
+
 /// One test.
 pub(crate) struct Test {
     /// Group and behaviour, for the filter.
@@ -217,6 +220,16 @@ impl Typist {
         self.keys("\r");
         let status = self.prompt()?;
         Ok((self.session.serial().get(before..).unwrap_or_default().to_string(), status))
+    }
+
+    /// Stops a `bench` that runs, by Ctrl-C: it ends without a row and with status 1, and then memory adds up.
+    pub(crate) fn stops_bench(&mut self) -> Result<(), Failure> {
+        self.keys(CTRL_C);
+        self.reads("bench: PASS rows=0 bad=0 stopped")?;
+        let status = self.prompt()?;
+        self.expect(status == 1, format!("a run that was stopped to have failed, status {status}"))?;
+        let (_, status) = self.enter("mem")?;
+        self.expect(status == 0, "mem to add up after the interruption")
     }
 
     /// CPU time that QEMU has used so far.

@@ -201,6 +201,7 @@ fn memory_bytes() -> u64 {
 
 /// What to do where there is no memory for what the benchmark needs itself.
 fn no_memory(plan: &Plan<'_>) -> Fixed<160> {
+    /// What the kernel, its stacks and the harness take, roughly.
     const BESIDE: usize = 16 << 20;
     let needed = arena::all_bytes(plan.cpus.most());
     let enough_mib = (needed + needed / 2 + BESIDE).next_power_of_two() >> 20;

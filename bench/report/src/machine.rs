@@ -1,8 +1,8 @@
 //! What ran and where, and what keeps its numbers from meaning more: caveats, bands, the watermark.
 
 use plot::Unit;
-use records::Meta;
 use records::lines::Recording;
+use records::{Meta, Throughput};
 
 use crate::figure::nr_cpus;
 use crate::html::Table;
@@ -98,7 +98,7 @@ pub fn alarms(recording: &Recording) -> Vec<String> {
             .map(|row| format!("{} by {} on {} ({})", row.workload, row.contender, nr_cpus(row.cpus), row.nr_bad))
             .collect();
         let whose = if whose.is_empty() { String::new() } else { format!(": {}", whose.join(", ")) };
-        alarms.push(format!("{nr_bad} objects, frames or pages were damaged, refused or misaligned{whose}. No number of such a row is worth anything."));
+        alarms.push(format!("{nr_bad} objects, frames or pages were damaged or misaligned{whose}. No number of such a row is worth anything."));
     }
     if meta.profile == "debug" {
         alarms.push("A debug build: its times say nothing about what is shipped.".into());
@@ -154,6 +154,11 @@ pub fn caveats(recording: &Recording) -> Vec<String> {
         caveats
             .push(format!("{} records of kinds that this version does not know are not shown.", recording.nr_unknown));
     }
+    if let Some(nr_refused @ 1..) = recording.end.as_ref().and_then(|end| end.nr_refused) {
+        caveats
+            .push(format!("Too little memory: {nr_refused} requests were refused, and who made them has no figure."));
+    }
+    caveats.extend(who_waited(recording));
     match rows::nr_again(recording) {
         0 => {}
         1 => caveats.push("1 row is there again: the last is shown.".into()),
@@ -165,6 +170,33 @@ pub fn caveats(recording: &Recording) -> Vec<String> {
         nr => caveats.push(format!("{nr} rows have no time and are not plotted.")),
     }
     caveats
+}
+
+/// Rows in which some CPU took at least twice as long as the CPUs did on average: the worst three, and how many there are.
+fn who_waited(recording: &Recording) -> Option<String> {
+    let mut waits: Vec<(f64, &Throughput<'_>)> = recording
+        .rows
+        .iter()
+        .filter_map(|row| {
+            let mean = sum(row.milliticks_per_op.iter().copied()) as f64 / row.milliticks_per_op.len() as f64;
+            let times = row.longest_milliticks_per_op? as f64 / mean;
+            (times.is_finite() && times >= 2.0).then_some((times, row))
+        })
+        .collect();
+    waits.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let worst: Vec<String> = waits
+        .iter()
+        .take(3)
+        .map(|(times, row)| format!("{} by {} on {} ({times:.1}×)", row.workload, row.contender, nr_cpus(row.cpus)))
+        .collect();
+    let rows = if waits.len() == 1 { "1 row".into() } else { format!("{} rows", waits.len()) };
+    let more = if waits.len() > worst.len() { ", and others" } else { "" };
+    (!worst.is_empty()).then(|| {
+        format!(
+            "In {rows} one CPU took at least twice the mean time, so that the rest ended early: {}{more}.",
+            worst.join(", ")
+        )
+    })
 }
 
 /// What ran and where, as a table of two columns.

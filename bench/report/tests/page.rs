@@ -189,6 +189,22 @@ fn a_row_that_stands_twice_is_said() {
 }
 
 #[test]
+fn a_cpu_that_was_let_wait_is_named_and_so_are_refusals() {
+    let mut recording = tiny();
+    assert!(!html(vec![recording.clone()]).contains("twice the mean time"));
+    let row = &mut recording.rows[0];
+    let mean = row.milliticks_per_op.iter().copied().sum::<u64>() / row.milliticks_per_op.len() as u64;
+    row.longest_milliticks_per_op = Some(mean * 5);
+    let of_it = format!("{} by {} on", row.workload, row.contender);
+    if let Some(end) = &mut recording.end {
+        end.nr_refused = Some(7);
+    }
+    let page = html(vec![recording]);
+    assert!(page.contains("In 1 row one CPU took at least twice the mean time") && page.contains(&of_it));
+    assert!(page.contains("7 requests were refused"));
+}
+
+#[test]
 fn more_than_ideal_is_called_no_finding() {
     let mut recording = kernel(1, 0.01);
     assert!(!html(vec![recording.clone()]).contains("More than ideal"));

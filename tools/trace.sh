@@ -15,7 +15,15 @@ cd "$caller"
 if [ "${1:-}" = record ] && [ "$(id -u)" != 0 ]; then
     shift
     say "recording the kernel's events needs root; the program is built, and this runs it:" >&2
-    say "  sudo $program record $*" >&2
+    words=
+    # Word by word, as a shell takes them.
+    for word in "$@"; do
+        case $word in
+        '' | *[!A-Za-z0-9_+,./:@%=-]*) word="'$(printf %s "$word" | sed "s/'/'\\\\''/g")'" ;;
+        esac
+        words="$words $word"
+    done
+    say "  sudo $program record$words" >&2
     exit 125
 fi
 if [ "${1:-}" = info ]; then

@@ -32,6 +32,11 @@ pub enum Error {
         /// What.
         path: PathBuf,
     },
+    /// Where the recording should go there is something that must not be replaced by a file: a folder, a device, a link.
+    NoFile {
+        /// What.
+        path: PathBuf,
+    },
     /// The kernel describes its events in a way that is not understood.
     Format(FormatError),
     /// The kernel's ring buffer is not as it describes it.
@@ -125,6 +130,7 @@ impl fmt::Display for Error {
                 write!(f, "this kernel does not have the events kmem/{}", names.join(", kmem/"))
             }
             Error::Exists { path } => write!(f, "{} exists; --force replaces it", path.display()),
+            Error::NoFile { path } => write!(f, "{} is there and is no plain file: it is not replaced", path.display()),
             Error::Format(error) => write!(f, "this kernel's events: {error}"),
             Error::Page { cpu, fault } => write!(f, "CPU {cpu}: {fault}"),
             Error::Command { name, source } => write!(f, "{name}: {source}"),

@@ -34,7 +34,8 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] if `is_replaced` does not allow that; the folder is not there or not ours.
+    /// [`Error::Exists`] if `is_replaced` does not allow that; [`Error::NoFile`] if what is there is no plain file; the
+    /// folder is not there or not ours.
     pub fn new(path: &Path, is_replaced: bool) -> Result<Output, Error> {
         let output = Output { path: path.into(), is_replaced };
         output.refuse_existing()?;
@@ -62,7 +63,9 @@ impl Output {
 
     fn refuse_existing(&self) -> Result<(), Error> {
         match fs::symlink_metadata(&self.path) {
-            Ok(found) if !self.is_replaced || found.is_dir() => Err(Error::Exists { path: self.path.clone() }),
+            // A rename would put a file where a device was: `--force /dev/null` would take that from the whole system.
+            Ok(found) if !found.is_file() => Err(Error::NoFile { path: self.path.clone() }),
+            Ok(_) if !self.is_replaced => Err(Error::Exists { path: self.path.clone() }),
             _ => Ok(()),
         }
     }
@@ -136,7 +139,26 @@ mod tests {
         assert_eq!(fs::read(&path).expect("the file"), b"precious");
         output.write(REAL).expect("room");
         assert_eq!(fs::read(&path).expect("the file"), REAL);
-        assert!(matches!(Output::new(&folder, true), Err(Error::Exists { .. })));
+        fs::remove_dir_all(folder).expect("ours");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_never_replaced() {
+        let folder = folder("special");
+        let (link, socket) = (folder.join("link.kmt"), folder.join("socket.kmt"));
+        std::os::unix::fs::symlink("elsewhere", &link).expect("a link");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        for path in [&folder, &link, &socket] {
+            for is_replaced in [false, true] {
+                assert!(matches!(Output::new(path, is_replaced), Err(Error::NoFile { .. })), "{}", path.display());
+            }
+        }
+        // One that came while the command ran.
+        let late = folder.join("late.kmt");
+        let output = Output::new(&late, true).expect("a free name");
+        std::os::unix::fs::symlink("elsewhere", &late).expect("a link");
+        assert!(matches!(output.write(REAL), Err(Error::NoFile { .. })));
+        assert_eq!(names(&folder), ["late.kmt", "link.kmt", "socket.kmt"]);
         fs::remove_dir_all(folder).expect("ours");
     }
 

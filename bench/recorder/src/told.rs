@@ -25,7 +25,7 @@ impl fmt::Display for Told<'_> {
             "recorded: {path}: {} events of {} CPUs in {}: {} objects, {} page runs, peak live {}",
             Count(summary.nr_events),
             nr_cpus,
-            Nanos(elapsed.as_millis() as u64 * 1_000_000),
+            Nanos(elapsed.as_micros() as u64 * 1_000),
             Count(counts.nr_objects),
             Count(counts.nr_page_runs),
             Bytes(summary.peak_live_bytes)
@@ -66,15 +66,29 @@ impl fmt::Display for Told<'_> {
         if self.outcome.is_full {
             writeln!(f, "recorded: stopped at the most events that are kept (--max-events), before the command ended")?;
         }
-        // The recipe runs in the project's folder.
-        let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.into());
-        let path = whole.display();
-        let name = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        writeln!(f, "recorded: replay it with: just modules={path} cmd='replay {name}; quit' qemu-smp")
+        self.replay(f)
     }
 }
 
+/// Whether `just`, a shell, the list of modules and the kernel's shell all take `text` for one word.
+fn is_plain(text: &str) -> bool {
+    !text.starts_with('-') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_+,./:@%".contains(c))
+}
+
 impl Told<'_> {
+    /// How to play it.
+    fn replay(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The recipe runs in the project's folder.
+        let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.into());
+        let name = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        match whole.to_str().filter(|path| is_plain(path) && is_plain(&name)) {
+            Some(path) => {
+                writeln!(f, "recorded: replay it with: just modules={path} cmd='replay {name}; quit' qemu-smp")
+            }
+            None => f.write_str("recorded: to replay it, call it by a name of letters, digits and -_+,.:@% alone\n"),
+        }
+    }
+
     fn lost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Outcome { counts, cpus, buffer_kib, .. } = self.outcome;
         let nr_lost = self.outcome.nr_lost();
@@ -120,5 +134,20 @@ impl Told<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_plain_if_nobody_on_the_way_takes_it_apart() {
+        for name in ["a.kmt", "/tmp/build-1_2/x+y.kmt", "a,b:c@d%e"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["a b.kmt", "it's.kmt", "a;b", "a=b.kmt", "--json", "$x", "\u{fc}.kmt"] {
+            assert!(!is_plain(name), "{name}");
+        }
     }
 }

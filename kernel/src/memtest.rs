@@ -64,14 +64,44 @@ struct Run {
     nr_cpus: usize,
     flush: Flush,
     bad: BadFrames,
-    /// A frame that chaos wants bad.
-    chaos: Option<Frame>,
+    /// Frames that chaos wants bad.
+    chaos: Chaotic,
     is_over: AtomicBool,
     /// Frames done by all steps so far, and when all are done.
     nr_done: AtomicU64,
     nr_to_do: AtomicU64,
     start_ns: u64,
     next_progress_ns: AtomicU64,
+}
+
+/// Frames that are to read back wrong: looked up for every frame of every step, so kept at hand.
+struct Chaotic {
+    frames: [Option<Frame>; Self::MOST],
+}
+
+impl Chaotic {
+    /// More are not asked for on purpose; the first ones count.
+    const MOST: usize = 16;
+
+    fn asked() -> Self {
+        let mut frames = [None; Self::MOST];
+        let asked = chaos::asked().filter_map(|chaos| match chaos {
+            Chaos::BadFrame { number } => Some(Frame::new(number)),
+            _ => None,
+        });
+        for (place, frame) in frames.iter_mut().zip(asked) {
+            *place = Some(frame);
+        }
+        Self { frames }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Frame> {
+        self.frames.iter().map_while(|frame| *frame)
+    }
+
+    fn contains(&self, frame: Frame) -> bool {
+        self.iter().any(|chaotic| chaotic == frame)
+    }
 }
 
 /// Which tests, by their names or all.
@@ -111,10 +141,7 @@ fn memtest<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErr
         nr_cpus,
         flush: Flush::new(boot::features().and_then(|features| features.line_flush)),
         bad: BadFrames::new(format),
-        chaos: chaos::asked().find_map(|chaos| match chaos {
-            Chaos::BadFrame { number } => Some(Frame::new(number)),
-            _ => None,
-        }),
+        chaos: Chaotic::asked(),
         is_over: AtomicBool::new(false),
         nr_done: AtomicU64::new(0),
         nr_to_do: AtomicU64::new(0),
@@ -214,7 +241,7 @@ impl Run {
         for done in 0..nr_pages {
             let offset = if step.order == Order::Up { done } else { nr_pages - 1 - done };
             let frame = Frame::new(first + offset);
-            let is_chaos = self.chaos == Some(frame);
+            let is_chaos = self.chaos.contains(frame);
             // SAFETY: the chunk is this run's, and of its frames each is one CPU's at a time.
             unsafe { page::sweep(frame, is_chaos, step, self.flush, |fault| self.bad.add(chunk, frame, fault)) };
             let nr_since = done % STRIDE + 1;
@@ -293,8 +320,10 @@ impl Run {
             print!("{} {name} {}", if nth == 0 { "" } else { "," }, Count(nr_frames));
         }
         println!("; and what firmware and bootloader keep");
-        if let Some(frame) = self.chaos.filter(|_| self.bad.nr_words() == 0) {
-            println!("memtest: frame {:#x}, bad by chaos, is not free and was not tested", frame.number());
+        if !self.is_over.load(Ordering::Relaxed) {
+            for frame in self.chaos.iter().filter(|frame| !self.bad.contains(*frame)) {
+                println!("memtest: frame {:#x}, bad by chaos, is not free and was not tested", frame.number());
+            }
         }
     }
 }

@@ -63,6 +63,13 @@ pub enum Problem<'a> {
         /// What it should be, with an article: "the name of a module".
         expected: &'static str,
     },
+    /// The word behind an option is missing.
+    NoValue {
+        /// The option.
+        key: &'static str,
+        /// What should stand behind it, with an article.
+        expected: &'static str,
+    },
     /// A word is not what it should be.
     Invalid {
         /// The key that it belongs to, if it belongs to one.
@@ -189,7 +196,7 @@ impl<'a> Args<'a> {
     /// Refuses a word that was not asked for. `usage` shows what may stand behind the command's name, for the error.
     pub fn finish(self, usage: &'static str) -> Result<(), ArgError<'a>> {
         let Some((_, word)) = words(self.text).enumerate().find(|(i, _)| !self.is_used(*i)) else { return Ok(()) };
-        let name = key_value(word).map_or(word, |(key, _)| key);
+        let name = word.split_once('=').map_or(word, |(key, _)| key);
         let nearest = suggest::closest(name, self.keys[..self.nr_keys].iter().copied());
         Err(self.error(Problem::Unexpected { word, nearest, usage }))
     }
@@ -258,6 +265,7 @@ impl fmt::Display for ArgError<'_> {
         write!(f, "{}: ", self.command)?;
         match &self.problem {
             Problem::Missing { expected } => write!(f, "expected {expected}"),
+            Problem::NoValue { key, expected } => write!(f, "{} expected {expected}", Key(key)),
             Problem::Invalid { key, expected, got, why } => {
                 if let Some(key) = key {
                     write!(f, "{} ", Key(key))?;

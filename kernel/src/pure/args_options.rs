@@ -1,4 +1,4 @@
-//! Options with a value of their own: `--cpus 2`.
+//! Options with a value of their own: `--cpus 2`, or `--cpus=2`.
 //!
 //! An option claims its word and the one behind it, so it is asked for before the words in order.
 
@@ -13,12 +13,18 @@ impl<'a> Args<'a> {
     /// word is, with an article.
     pub fn option(&mut self, option: &'static str, expected: &'static str) -> Result<Option<&'a str>, ArgError<'a>> {
         self.remember(option);
-        let Some(at) = words(self.text).take(MAX_WORDS).position(|word| word == option) else { return Ok(None) };
-        if words(self.text).skip(at + 1).any(|word| word == option) {
+        let is_ours = |word: &str| word == option || joined(word, option).is_some();
+        let Some(at) = words(self.text).take(MAX_WORDS).position(is_ours) else { return Ok(None) };
+        if words(self.text).skip(at + 1).any(is_ours) {
             return Err(self.error(Problem::Repeated { key: option }));
         }
-        let value = words(self.text).take(MAX_WORDS).nth(at + 1).filter(|word| !word.starts_with("--"));
-        let value = value.ok_or_else(|| self.error(Problem::Missing { expected }))?;
+        let mut behind = words(self.text).take(MAX_WORDS).skip(at);
+        if let Some(value) = behind.next().and_then(|word| joined(word, option)) {
+            self.used |= 1 << at;
+            return Ok(Some(value));
+        }
+        let value = behind.next().filter(|word| !word.starts_with("--"));
+        let value = value.ok_or_else(|| self.error(Problem::NoValue { key: option, expected }))?;
         self.used |= 0b11 << at;
         Ok(Some(value))
     }
@@ -40,6 +46,11 @@ impl<'a> Args<'a> {
         }
         Ok(Some(number))
     }
+}
+
+/// The value in `--cpus=2`, if that is the option.
+fn joined<'a>(word: &'a str, option: &str) -> Option<&'a str> {
+    word.strip_prefix(option)?.strip_prefix('=')
 }
 
 #[cfg(test)]
@@ -67,16 +78,20 @@ mod tests {
             parse("bench pair64 --cpus 1,2 lifo --reps 1k"),
             Ok((Some("1,2".into()), Some(1000), words(&["pair64", "lifo"])))
         );
+        assert_eq!(parse("bench --cpus=1,2 pair64 --reps=7"), Ok((Some("1,2".into()), Some(7), words(&["pair64"]))));
     }
 
     #[test]
     fn errors_name_the_option() {
         for (command, message) in [
-            ("bench --cpus", "bench: expected a list of numbers of CPUs"),
-            ("bench --cpus --reps 2", "bench: expected a list of numbers of CPUs"),
+            ("bench --cpus", "bench: --cpus expected a list of numbers of CPUs"),
+            ("bench --cpus --reps 2", "bench: --cpus expected a list of numbers of CPUs"),
             ("bench --reps 0", "bench: --reps expected a number from 1 to 1000, got 0"),
             ("bench --reps x", "bench: --reps expected a number (7, 100k), got `x`"),
             ("bench --reps 1 --reps 2", "bench: --reps is given twice"),
+            ("bench --reps 1 --reps=2", "bench: --reps is given twice"),
+            ("bench --reps=", "bench: --reps expected a number (7, 100k), got ``"),
+            ("bench --rep=1", "bench: unexpected argument `--rep=1`; did you mean `--reps`?"),
             ("bench --rep 1", "bench: unexpected argument `--rep`; did you mean `--reps`?"),
         ] {
             assert_eq!(parse(command), Err(message.to_string()));

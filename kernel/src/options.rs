@@ -8,6 +8,7 @@
 use kernel::chaos::Chaos;
 use kernel::clock_choice::Wanted;
 use kernel::keyboard::LayoutName;
+use kernel::units;
 
 use crate::console::{print, println};
 use crate::machine::SHOOTDOWNS;
@@ -40,6 +41,9 @@ pub fn announce() -> bool {
     }
     if let Some(word) = clock::wrong_option() {
         complain(format_args!("tsc={word} is not known; there is: {}", Wanted::KNOWN));
+    }
+    if let Some(word) = cmdline.get("host-cpus").filter(|word| !units::number(word).is_ok_and(|number| number > 0)) {
+        complain(format_args!("host-cpus={word} is not a number from 1 on"));
     }
     for word in chaos::wrong() {
         complain(format_args!("chaos={word} is not known; there is: {}", Chaos::KNOWN));

@@ -45,9 +45,9 @@ pub const COMMANDS: &[Command] = &[Command {
     run: replay,
 }];
 
-fn replay<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
-    let name = args.required("the name of a module")?;
-    args.finish(usage)?;
+fn replay<'a>(args: Args<'a>, _usage: &'static str) -> Result<Status, ArgError<'a>> {
+    // All of it: a file's name may look like an option or a pair, and have blanks.
+    let name = args.rest("the name of a module")?;
     let Some(module) = bootinfo::get().modules().find(|module| module.name.as_str() == name) else {
         println!("replay: there is no module `{name}`; `version` lists them");
         return Ok(Status::Usage);

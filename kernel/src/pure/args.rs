@@ -123,6 +123,13 @@ impl<'a> Args<'a> {
         self.text
     }
 
+    /// Everything behind the command's name, which must be there; `expected` says what it is, with an article.
+    pub fn rest(&self, expected: &'static str) -> Result<&'a str, ArgError<'a>> {
+        Some(self.text.trim_ascii_end())
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| self.error(Problem::Missing { expected }))
+    }
+
     /// The next word that is neither a pair nor a flag.
     pub fn word(&mut self) -> Option<&'a str> {
         self.claim(|word| key_value(word).is_none() && !word.starts_with("--"))
@@ -314,6 +321,13 @@ mod tests {
         assert_eq!(stress("stress"), Ok((None, None, None)));
         assert_eq!(stress("stress 5s seed=7 cpus=2"), Ok((Some(Budget::TimeNs(5_000_000_000)), Some(7), Some(2))));
         assert_eq!(stress("stress cpus=8 seed=0x1f 100k"), Ok((Some(Budget::Operations(100_000)), Some(31), Some(8))));
+    }
+
+    #[test]
+    fn the_rest_is_taken_as_it_stands() {
+        let rest = |command| Args::new(command).expect("a command").rest("a name").map_err(|error| error.to_string());
+        assert_eq!(rest("replay  --a=b  c.kmt "), Ok("--a=b  c.kmt"));
+        assert_eq!(rest("replay "), Err("replay: expected a name".into()));
     }
 
     #[test]

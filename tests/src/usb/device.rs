@@ -106,7 +106,9 @@ impl Device {
         let output = Command::new("lsblk").args(["--json", "--bytes", "--output", COLUMNS]).arg(&path).output();
         let output = output.map_err(|error| not_one(format!("lsblk: {error}; package util-linux")))?;
         if !output.status.success() {
-            return Err(not_one(String::from_utf8_lossy(&output.stderr).into_owned()));
+            // Of a loop device without a file it says nothing at all.
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(not_one(if said.is_empty() { "lsblk says nothing of it".into() } else { said }));
         }
         Self::from_json(&output.stdout).ok_or_else(|| not_one("lsblk says nothing of it".into()))
     }

@@ -55,6 +55,7 @@ fn refuses_damaged() -> Outcome {
         Ok::<_, tests::Error>(())
     };
     add("good.kmt", &Recording::small().encode())?;
+    add("--odd=name x", &Recording::small().encode())?;
     for bad in damaged() {
         add(&format!("{}.kmt", bad.name), &bad.bytes)?;
     }
@@ -62,6 +63,8 @@ fn refuses_damaged() -> Outcome {
     let mut typist = Typist::at_prompt(settings)?;
     let (text, status) = typist.enter("replay good.kmt")?;
     typist.expect(status == 0 && text.contains("PASS"), "the undamaged recording to be replayed")?;
+    let (text, status) = typist.enter("replay --odd=name x")?;
+    typist.expect(status == 0 && text.contains("PASS --odd=name x"), "a name to be taken as it stands")?;
     for bad in damaged() {
         let (text, status) = typist.enter(&format!("replay {}.kmt", bad.name))?;
         typist.expect(status != 0 && !text.contains("PASS"), format!("{} to be refused", bad.name))?;

@@ -84,15 +84,15 @@ impl Traffic {
     }
 }
 
-/// Prints a line a second.
+/// Prints a line a second, or fewer where turns are long in coming.
 struct Progress {
     second: Deadline,
-    nr_seconds: u64,
+    start_ns: u64,
 }
 
 impl Progress {
     fn new() -> Self {
-        Self { second: Deadline::after_ns(1_000_000_000), nr_seconds: 0 }
+        Self { second: Deadline::after_ns(1_000_000_000), start_ns: time::now_ns() }
     }
 }
 
@@ -100,8 +100,8 @@ impl Watcher for Progress {
     fn look(&mut self, index: u32) {
         if self.second.has_passed() {
             self.second = Deadline::after_ns(1_000_000_000);
-            self.nr_seconds += 1;
-            println!("replay: {} s, event {}", self.nr_seconds, Count(index.into()));
+            let nr_seconds = (time::now_ns() - self.start_ns) / 1_000_000_000;
+            println!("replay: {nr_seconds} s, event {}", Count(index.into()));
         }
         console::refresh_in_passing();
     }

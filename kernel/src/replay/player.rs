@@ -11,12 +11,13 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use kernel::trace::Action;
 use mm::error::Error;
+use smp::CpuId;
 use spin::Once;
 
 use super::object::{self, Corrupt, Objects};
 use super::score::{Refusal, Score, try_vec};
-use crate::input;
 use crate::machine::{self, HEAP};
+use crate::{input, per_cpu};
 
 /// Looks on while a player plays.
 pub(crate) trait Watcher {
@@ -139,7 +140,13 @@ impl<'a> Stage<'a> {
 
     /// Waits until `is_due`; false if the replay is over first.
     fn wait_until(&self, is_due: impl Fn() -> bool) -> bool {
-        machine::wait_until(is_due, || self.is_over.load(Ordering::Acquire))
+        machine::wait_until(is_due, || {
+            // With more virtual CPUs than cores a turn may be a tenth of a second in coming, and hundreds of them minutes.
+            if per_cpu::this().cpu == CpuId::BOOT && input::was_cancelled() {
+                self.fail(Failure::Stopped);
+            }
+            self.is_over.load(Ordering::Acquire)
+        })
     }
 
     /// Counts the bytes of the event whose turn it is.

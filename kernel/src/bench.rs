@@ -224,7 +224,7 @@ fn run(plan: &Plan<'_>, form: Form) -> Status {
     let difference = baseline.as_ref().map_or(Some(Difference::Account), Baseline::compare);
     let why = match (played, reporter.nr_bad(), &difference) {
         (Err(Stop::OutOfMemory), ..) => Some(no_memory(plan)),
-        (_, 1.., _) => Some(Fixed::of(format_args!("{} objects were bad", reporter.nr_bad()))),
+        (_, 1.., _) => Some(Fixed::of(format_args!("{} objects or recordings were bad", reporter.nr_bad()))),
         (.., Some(difference)) => Some(Fixed::of(format_args!("{difference}"))),
         _ => None,
     };

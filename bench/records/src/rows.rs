@@ -109,7 +109,7 @@ record! {
         is_stopped: bool,
         /// Rows written.
         nr_rows: u64,
-        /// Bad objects in all of them, and in what has no row.
+        /// Bad objects in all of them, and in what has no row; and recordings that were damaged themselves.
         nr_bad: u64,
         /// Requests that were refused for want of memory: what they belong to has remarks instead of figures. That is no fault.
         nr_refused: Option<u64>,

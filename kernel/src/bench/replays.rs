@@ -3,7 +3,7 @@
 //!
 //! Objects come from the contender; runs of pages, and objects larger than a slab holds, from the frames whoever plays, so
 //! that all play the same. A contender without room for a recording is left out, and a remark says so. With more than one
-//! CPU the events start in the recorded order, so that a CPU waits for its turn: that is part of every contender's time.
+//! CPU the events start in the recorded order, so that a CPU waits for its turn: that is part of every contender's time. A damaged recording fails the run.
 //! Every object is stamped and checked. Percentiles come from a pass of their own, in which the first CPU times one in
 //! [`super::player::EVERY`] of its allocations and frees.
 
@@ -87,7 +87,11 @@ fn play(plan: &Plan<'_>, reporter: &mut Reporter) -> Result<(), Stop> {
         if let Err(why) = play_module(module, plan, &lineup, reporter, &mut samples) {
             match why {
                 Why::Stop(stop) => return Err(stop),
-                Why::Refused(refusal) => reporter.remark(format_args!("replay:{}: {refusal}", module.name.as_str())),
+                Why::Refused(refusal) => {
+                    // For one that is damaged no larger machine helps.
+                    let nr_bad = u64::from(matches!(refusal, replay::Refusal::Damaged(_)));
+                    reporter.fail(format_args!("replay:{}: {refusal}", module.name.as_str()), nr_bad);
+                }
             }
         }
     }

@@ -73,6 +73,8 @@ fn refuses_damaged() -> Outcome {
             typist.expect(named, format!("\"event {event}\" to be named in {}", bad.name))?;
         }
     }
+    let (text, status) = typist.enter("bench replay --contender heap --reps 1 --cpus 1")?;
+    typist.expect(status != 0 && text.contains("FAIL"), "a benchmark of damaged recordings to fail")?;
     let (_, status) = typist.enter("mem")?;
     typist.expect(status == 0, "mem to add up after the refusals")?;
     typist.quit().ends(End::CommandFailed)?.adds_up(1)?.passes()

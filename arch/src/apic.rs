@@ -223,6 +223,18 @@ impl LocalApic {
         self.command(Command::NMI, apic_id)
     }
 
+    /// Makes the CPU with `apic_id` drop whatever it does and wait for a start-up message, which this kernel never sends.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was sent.
+    ///
+    /// # Safety
+    /// The CPU runs nothing that anybody waits for, holds no lock, and is not the one that the firmware started first:
+    /// that one would begin anew at the reset vector.
+    pub unsafe fn send_init(&self, apic_id: u32) -> Result<u32, SendError> {
+        self.command(Command::INIT, apic_id)
+    }
+
     /// Sends `vector` to every CPU but this one, by one ICR write, also to those that the kernel never started: they
     /// keep it pending. Use it when all present CPUs are online.
     #[inline]

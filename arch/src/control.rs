@@ -84,6 +84,53 @@ fn wanted_efer(features: &Features, now: EferFlags) -> EferFlags {
     efer
 }
 
+/// A register that [`disturb_this_cpu`] can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the manuals' names")]
+pub enum Register {
+    Cr0,
+    Cr4,
+    Efer,
+    Pat,
+    Mtrr,
+}
+
+/// Changes one bit that changes nothing for this kernel, so that the comparison of CPUs can be seen to fail: CR0.AM and
+/// EFER.SCE, which bind or serve user code; CR4.DE, for I/O breakpoints; the last PAT entry, uncached to write-combining,
+/// which no mapping uses; the base of the last variable MTRR, if that range is off.
+///
+/// Context: boot of a CPU, after [`init_this_cpu`], interrupts off.
+pub fn disturb_this_cpu(features: &Features, register: Register) {
+    /// IA32_MTRR_PHYSMASKn bit 11: the range is on. And a bit of a base that every CPU has.
+    const MTRR_ON: u64 = 1 << 11;
+    const MTRR_BASE_BIT: u64 = 1 << 20;
+    const PAT_7: u64 = 0x0100_0000_0000_0000;
+    match register {
+        // SAFETY: alignment is checked in user code only.
+        Register::Cr0 => unsafe { Cr0::write(Cr0::read() ^ Cr0Flags::ALIGNMENT_MASK) },
+        // SAFETY: it changes what a breakpoint on ports does, and nobody sets one.
+        Register::Cr4 => unsafe { Cr4::write(Cr4::read() ^ Cr4Flags::DEBUGGING_EXTENSIONS) },
+        // SAFETY: the register exists in long mode; the bit lets user code, which there is none of, call.
+        Register::Efer => unsafe {
+            msr::write(msr::EFER, msr::read(msr::EFER) ^ EferFlags::SYSTEM_CALL_EXTENSIONS.bits())
+        },
+        // SAFETY: 0 and 1 are valid types, and no mapping of the kernel uses the last entry.
+        Register::Pat => unsafe { msr::write(msr::PAT, msr::read(msr::PAT) ^ PAT_7) },
+        Register::Mtrr => {
+            let Some(_) = features.mtrr else { return };
+            // SAFETY: the proof says that the register exists.
+            let nr_ranges = unsafe { msr::read(msr::MTRR_CAP) } as u32 & 0xff;
+            let Some(last) = nr_ranges.checked_sub(1).map(|last| MTRR_VARIABLE + 2 * last) else { return };
+            // SAFETY: both registers of the last range exist, and the base of a range that is off describes nothing.
+            unsafe {
+                if msr::read(last + 1) & MTRR_ON == 0 {
+                    msr::write(last, msr::read(last) ^ MTRR_BASE_BIT);
+                }
+            }
+        }
+    }
+}
+
 /// A snapshot of the registers that must be equal on all CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlState {

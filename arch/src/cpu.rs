@@ -11,8 +11,8 @@ mod topology;
 
 pub use name::Name;
 pub use proof::{
-    FsGsBase, GlobalPages, InvariantTsc, Invpcid, MachineCheck, Mtrr, NoExecute, Pages1GiB, Pcid, RateCounters, Rdrand,
-    Rdtscp, Smap, Smep, Umip, X2Apic,
+    FsGsBase, GlobalPages, InvariantTsc, Invpcid, MachineCheck, Mtrr, NoExecute, OnChipApic, Pages1GiB, Pcid,
+    RateCounters, Rdrand, Rdtscp, Smap, Smep, Umip, X2Apic,
 };
 pub use topology::{Cores, Place, Topology};
 
@@ -39,6 +39,8 @@ pub struct Features {
     pub topology: Topology,
     /// The TSC's frequency, where CPUID gives it (leaf 0x15, or 0x15 with 0x16, or the hypervisor's 0x4000_0010).
     pub tsc_frequency: Option<Frequency>,
+    /// A local APIC.
+    pub local_apic: Option<OnChipApic>,
     /// x2APIC mode can be used if the firmware or the bootloader turned it on.
     pub x2apic: Option<X2Apic>,
     /// 1 GiB leaves.
@@ -105,6 +107,7 @@ impl Features {
             linear_address_bits: capacity.as_ref().map_or(48, |c| c.linear_address_bits()),
             topology,
             tsc_frequency: tsc_frequency(cpuid),
+            local_apic: basic.filter(|f| f.has_apic()).map(|_| OnChipApic::proven()),
             x2apic: basic.filter(|f| f.has_x2apic()).map(|_| X2Apic::proven()),
             pages_1gib: extended.filter(|f| f.has_1gib_pages()).map(|_| Pages1GiB::proven()),
             no_execute: extended.filter(|f| f.has_execute_disable()).map(|_| NoExecute::proven()),

@@ -17,7 +17,7 @@ use crate::console::{self, log, println};
 use crate::machine::{self, CALLS, Cpu, HEAP, SHOOTDOWNS, WORK};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::stacks::{Stack, Stacks};
-use crate::{clock, devices, idle, input, others, shell, space, time, traps};
+use crate::{chaos, clock, devices, idle, input, others, reclaim, shell, space, time, traps};
 
 /// Exit value for a kernel that cannot boot: QEMU's status is 39.
 const BAD_BOOT: u8 = 0x13;
@@ -40,7 +40,7 @@ extern "C" fn first_cpu() -> ! {
     let info = or_stop(BootInfo::take()); //      copies of all that the bootloader says
     devices::find(info); //                       what ACPI says, read through the bootloader's mapping
     or_stop(clock::init(features)); //            how fast the TSC ticks
-    others::init_memory(info); //                 every usable frame into the bitmap; the heap works after this
+    reclaim::init_memory(info); //                every usable frame into the bitmap; the heap works after this
     console::keep_scrollback(); //                the one time that the screen takes memory
     or_stop(space::init(info, features)); //      our own page tables: W^X, large direct map
     let apic = or_stop(find_apic(features)); //   x2APIC or xAPIC, as we found it
@@ -62,8 +62,8 @@ extern "C" fn first_cpu_on_own_stack(equipment: *mut ()) -> ! {
     }
     // SAFETY: traps are loaded, no lock is held.
     unsafe { irq::enable() };
-    others::start(crate::bootinfo::get()); //     every other CPU runs `other_cpu` below
-    others::reclaim(crate::bootinfo::get()); //   nothing uses the bootloader's memory any more
+    let departure = others::start(crate::bootinfo::get()); // every other CPU runs `other_cpu` below
+    reclaim::reclaim(crate::bootinfo::get(), departure); //  the bootloader's memory, if nobody is there any more
     shell::run()
 }
 
@@ -72,6 +72,7 @@ pub extern "C" fn other_cpu(equipment: *mut ()) -> ! {
     // SAFETY: `others::start` passes the CPU's, in memory that stays for good.
     let own = unsafe { *equipment.cast::<Equipment>() };
     init_control_this_cpu(FEATURES.get().expect("the first CPU has found them"));
+    chaos::disturb_this_cpu();
     join_this_cpu(&own);
     // SAFETY: traps are loaded, no lock is held.
     unsafe { irq::enable() };
@@ -156,6 +157,9 @@ impl Equipment {
 
 /// The local APIC in the mode that the bootloader left it in.
 fn find_apic(features: &Features) -> Result<LocalApic, ApicError> {
+    if features.local_apic.is_none() {
+        return Err(ApicError::None);
+    }
     match (apic::mode(), features.x2apic) {
         (Mode::X2Apic, Some(proof)) => LocalApic::new_x2apic(proof).map_err(ApicError::Mode),
         (Mode::XApic, _) => {
@@ -168,6 +172,7 @@ fn find_apic(features: &Features) -> Result<LocalApic, ApicError> {
 }
 
 enum ApicError {
+    None,
     Mode(apic::WrongMode),
     Memory(mm::error::Error),
     Unusable { mode: Mode },
@@ -176,6 +181,7 @@ enum ApicError {
 impl Display for ApicError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::None => f.write_str("this CPU has no local APIC, so there are no interrupts between CPUs"),
             Self::Mode(wrong) => write!(f, "{wrong}"),
             Self::Memory(error) => write!(f, "the local APIC cannot be mapped: {error}"),
             Self::Unusable { mode } => {
@@ -191,7 +197,7 @@ fn check_parity(me: &PerCpu) {
     let mine = ControlState::read(FEATURES.get().expect("found first thing"));
     let first = CONTROL.call_once(|| mine);
     if let Some(difference) = first.differences(&mine).next() {
-        panic!("cpu {} differs from cpu 0: {difference:?}", me.cpu);
+        panic!("cpu {} differs from cpu 0: {difference}", me.cpu);
     }
 }
 

@@ -1,7 +1,10 @@
-//! What the bootloader tells us, copied out of its memory. The only file that names the Limine protocol.
+//! What the bootloader tells us, copied out of its memory. With [`mp`], the only file that names the Limine protocol.
 //!
 //! Base revision 2: the newest that Limine 8.2 knows, and Limine 9 and later still answer.
-//! Called by: boot, once, on the first CPU. After [`BootInfo::take`] only the list of CPUs is still read in place.
+//! Called by: boot, once, on the first CPU. After [`BootInfo::take`] only the list of CPUs is
+//! still read in place: [`mp`].
+
+pub mod mp;
 
 use core::ffi::CStr;
 
@@ -10,11 +13,10 @@ use kernel::screen::pixels::{BadMode, Mask, Mode as VideoMode};
 use limine::BaseRevision;
 use limine::framebuffer::MemoryModel;
 use limine::memory_map::EntryType;
-use limine::mp::{Cpu, RequestFlags};
 use limine::paging::Mode;
 use limine::request::{
     BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest, ExecutableFileRequest,
-    FramebufferRequest, HhdmRequest, MemoryMapRequest, ModuleRequest, MpRequest, PagingModeRequest, RequestsEndMarker,
+    FramebufferRequest, HhdmRequest, MemoryMapRequest, ModuleRequest, PagingModeRequest, RequestsEndMarker,
     RequestsStartMarker, RsdpRequest,
 };
 use mm::memory_map::{Region, RegionKind};
@@ -41,9 +43,6 @@ static PAGING: PagingModeRequest = PagingModeRequest::new()
 #[used]
 #[unsafe(link_section = ".requests")]
 static MEMORY_MAP: MemoryMapRequest = MemoryMapRequest::new();
-#[used]
-#[unsafe(link_section = ".requests")]
-static MP: MpRequest = MpRequest::new().with_flags(RequestFlags::X2APIC);
 #[used]
 #[unsafe(link_section = ".requests")]
 static RSDP: RsdpRequest = RsdpRequest::new();
@@ -185,7 +184,7 @@ fn raw_cmdline() -> Option<&'static CStr> {
     CMDLINE.get_response().map(|response| response.cmdline()).or_else(|| Some(FILE.get_response()?.file().string()))
 }
 
-/// What the bootloader tells. Owns copies; nothing here lies in the bootloader's memory but [`BootInfo::cpus`].
+/// What the bootloader tells. Owns copies; nothing here lies in the bootloader's memory.
 pub struct BootInfo {
     /// Name and version of the bootloader.
     pub bootloader: (Text<MAX_NAME>, Text<MAX_NAME>),
@@ -327,12 +326,6 @@ impl BootInfo {
     /// The contents of all files that stay in use.
     pub fn files(&self) -> impl Iterator<Item = &'static [u8]> {
         self.modules().map(|module| module.bytes).chain([self.kernel_file])
-    }
-
-    /// The CPUs that the bootloader lists, this one included, and this one's APIC id; `None` if it lists none. Valid
-    /// until the bootloader's memory is reclaimed.
-    pub fn cpus(&self) -> Option<(&'static [&'static Cpu], u32)> {
-        MP.get_response().map(|response| (response.cpus(), response.bsp_lapic_id()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The faults that the kernel command line asks for. What each is for: `kernel::chaos`.
 
-use kernel::chaos::Chaos;
+use arch::control::{self, Register};
+use kernel::chaos::{self, Chaos};
 use kernel::words::key_value;
 
-use crate::bootinfo;
+use crate::{boot, bootinfo, per_cpu};
 
 /// The words behind each `chaos=`, understood or as they stand.
 fn words() -> impl Iterator<Item = Result<Chaos, &'static str>> {
@@ -22,4 +23,25 @@ pub fn asked() -> impl Iterator<Item = Chaos> {
 /// What was given as `chaos=` and cannot be understood.
 pub fn wrong() -> impl Iterator<Item = &'static str> {
     words().filter_map(Result::err)
+}
+
+/// Changes a harmless bit of this CPU's registers, if that is asked for. Before they are compared with the first CPU's.
+pub fn disturb_this_cpu() {
+    let me = per_cpu::this().cpu.index() as u64;
+    for chaos in asked() {
+        if let (Chaos::Parity { cpu, register }, Some(features)) = (chaos, boot::features())
+            && cpu == me
+        {
+            control::disturb_this_cpu(
+                features,
+                match register {
+                    chaos::Register::Cr0 => Register::Cr0,
+                    chaos::Register::Cr4 => Register::Cr4,
+                    chaos::Register::Efer => Register::Efer,
+                    chaos::Register::Pat => Register::Pat,
+                    chaos::Register::Mtrr => Register::Mtrr,
+                },
+            );
+        }
+    }
 }

@@ -78,21 +78,29 @@ pub fn on_nmi(frame: &TrapFrame) {
 pub fn report_late(report: &LateReport) {
     println!("watchdog: {report} ({} s)", report.waited_ticks / time::ticks(1_000_000_000).max(1));
     let Some(late) = per_cpu::of(report.first_late) else { return };
-    late.seen_rip.store(0, Ordering::Relaxed);
-    late.nr_askers.fetch_add(1, Ordering::AcqRel);
-    let sent = machine::apic().map(|apic| apic.send_nmi(late.apic_id()));
+    match where_is(late) {
+        None => println!("watchdog: cpu {} does not take an NMI either", late.cpu),
+        Some(place) => println!("watchdog: cpu {} is at {place}", late.cpu),
+    }
+}
+
+/// Asks another CPU by NMI what it is doing, whatever that is; `None` if it does not answer within a second or so.
+pub fn where_is(other: &PerCpu) -> Option<Place> {
+    other.seen_rip.store(0, Ordering::Relaxed);
+    other.nr_askers.fetch_add(1, Ordering::AcqRel);
+    machine::apic()?.send_nmi(other.apic_id()).ok()?;
     for _ in 0..MAX_TURNS {
-        if late.seen_rip.load(Ordering::Acquire) != 0 {
+        if other.seen_rip.load(Ordering::Acquire) != 0 {
             break;
         }
         core::hint::spin_loop();
     }
-    match late.seen_rip.load(Ordering::Acquire) {
+    match other.seen_rip.load(Ordering::Acquire) {
         // It stays asked: the NMI may come yet.
-        0 => println!("watchdog: cpu {} does not take an NMI either ({sent:?})", late.cpu),
+        0 => None,
         rip => {
-            late.nr_askers.fetch_sub(1, Ordering::AcqRel);
-            println!("watchdog: cpu {} is at {}", late.cpu, Place(rip));
+            other.nr_askers.fetch_sub(1, Ordering::AcqRel);
+            Some(Place(rip))
         }
     }
 }

@@ -70,6 +70,10 @@ pub use ::figures;
 pub use mm::histogram;
 pub use records::json;
 
+// Which CPUs come.
+#[path = "pure/roster.rs"]
+pub mod roster;
+
 // What memory is tested with.
 #[path = "pure/memtest.rs"]
 pub mod memtest;

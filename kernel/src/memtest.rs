@@ -272,7 +272,7 @@ impl Run {
     }
 
     fn conclude(&self, nr_tested: u64, nr_retired: u64, nr_passes: u64) -> Status {
-        let nr_usable = crate::others::boot_memory().nr_usable;
+        let nr_usable = crate::reclaim::boot_memory().nr_usable;
         let elapsed_ms = (time::now_ns() - self.start_ns) / 1_000_000;
         let (nr_words, nr_frames) = (self.bad.nr_words(), nr_retired);
         let is_stopped = self.is_over.load(Ordering::Relaxed);

@@ -15,7 +15,23 @@ use crate::machine::SHOOTDOWNS;
 use crate::{bootinfo, chaos, clock, debug};
 
 /// All options but `run=`, which is the shell's.
-const KNOWN: [&str; 6] = ["chaos", "debug", "host-cpus", "keyboard", "screen", "tsc"];
+const KNOWN: [&str; 8] = ["chaos", "cpu-wait-ms", "cpus", "debug", "host-cpus", "keyboard", "screen", "tsc"];
+
+/// The most CPUs that the kernel is to use (`cpus=`), if that was said and can be understood.
+pub fn nr_cpus() -> Option<usize> {
+    number("cpus")?.ok().and_then(|nr_cpus| usize::try_from(nr_cpus).ok())
+}
+
+/// How long CPUs are waited for while none comes (`cpu-wait-ms=`), if that was said and can be understood.
+pub fn cpu_wait_ms() -> Option<u64> {
+    number("cpu-wait-ms")?.ok()
+}
+
+/// An option that is a number above 0; as an error, what stands there instead.
+fn number(key: &str) -> Option<Result<u64, &'static str>> {
+    let value = bootinfo::get().cmdline().get(key)?;
+    Some(units::number(value).ok().filter(|&number| number > 0).ok_or(value))
+}
 
 /// Says what is wrong with the command line, and announces debug modes and faults. Whether all was understood.
 pub fn announce() -> bool {
@@ -30,6 +46,11 @@ pub fn announce() -> bool {
     }
     for wrong in debug::wrong_options() {
         complain(format_args!("debug: {wrong}"));
+    }
+    for key in ["cpus", "cpu-wait-ms"] {
+        if let Some(Err(value)) = number(key) {
+            complain(format_args!("{key}={value} is not a number above 0"));
+        }
     }
     if let Some(layout) = cmdline.get("keyboard").filter(|name| LayoutName::find(name).is_none()) {
         complain(format_args!("keyboard={layout} is not known; these are:"));
@@ -62,6 +83,11 @@ fn begin(chaos: Chaos) {
         }
         Chaos::TscTold { hz } => println!("bandolier: chaos: CPUID seemed to tell {} kHz of the TSC", hz / 1000),
         Chaos::SkewTsc { cpu, ticks } => println!("bandolier: chaos: cpu {cpu}'s clock seems {ticks} ticks ahead"),
+        Chaos::Parity { cpu, register } => println!("bandolier: chaos: cpu {cpu} has a bit of {register:?} changed"),
+        Chaos::PoisonReclaimed => println!("bandolier: chaos: memory taken over from the bootloader was poisoned"),
+        Chaos::Mp { lie } => {
+            println!("bandolier: chaos: our loader lies about the CPUs ({lie}); no other one knows how to")
+        }
         Chaos::BadFrame { number } => println!("bandolier: chaos: frame {number:#x} reads back wrong in memtest"),
     }
 }

@@ -1,144 +1,236 @@
-//! The other CPUs: memory for each, the signal to start, and the wait for them. And memory before that, and after.
+//! The other CPUs: memory for each, the signal to start, the wait for them, and what became of those that did not come.
+//!
+//! The bootloader's list is not believed (see [`kernel::roster`]), and neither is who comes: a CPU compares its own APIC
+//! id with that of its block before it goes on (see [`arch::entry`]). Whoever is listed and not wanted is sent to park in
+//! the kernel's own code. All are called at once, and waited for as long as some keep coming.
+//!
+//! What it all comes to is in [`members`], for `smp`, and in the [`Reclaimable`] that [`start`] returns: nobody is left in
+//! the bootloader's memory.
+//!
+//! Called by: boot, once, on the first CPU.
 
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::ops::Range;
+use core::cell::Cell;
+use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-use arch::entry::{self, ApStart};
-use limine::mp::Cpu as MpCpu;
+use arch::apic::Mode;
+use arch::cpu::Features;
+use arch::entry::{ApStart, Identity};
+use kernel::roster::{self, Entry, Fate, Limits};
 use mm::error::Result;
-use mm::frame::{Frame, FrameRange, PAGE_SIZE};
+use mm::frame::PAGE_SIZE;
 use mm::frame_bitmap::RunRequest;
 use mm::frame_table::Kind;
-use mm::memory_map::{RegionKind, ranges_of_kind};
-use smp::CpuId;
+use smp::{CpuId, CpuSet, MAX_CPUS};
 use spin::Once;
 
-use crate::boot::{self, Equipment, or_stop};
+use crate::boot::{self, Equipment};
 use crate::bootinfo::BootInfo;
+use crate::bootinfo::mp::{Block, Response};
 use crate::console::log;
 use crate::machine::{self, HEAP};
+use crate::members::{self, Member, Standing};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::time::Deadline;
-use crate::{debug, devices, space};
+use crate::{devices, options, space};
 
-/// How long the CPUs have to come: all start at once, and where many virtual CPUs share few real ones that takes.
-const PATIENCE_NS: u64 = 30_000_000_000;
+/// How long CPUs are waited for while none comes, unless `cpu-wait-ms=` says otherwise: all start at once, and where many
+/// virtual CPUs share few real ones that takes.
+const PATIENCE_MS: u64 = 10_000;
+/// How long a CPU has to heed an INIT. Linux waits as long.
+const INIT_NS: u64 = 10_000_000;
+/// The highest APIC id that an interrupt can name in xAPIC mode; 255 is everybody.
+const MAX_XAPIC_ID: u32 = 254;
 
-/// Physical memory below this is not reclaimed: CPUs that the bootloader started and did not list run there.
-const TRAMPOLINE_END: u64 = 1 << 20;
+/// The proof that no CPU runs in the bootloader's memory, waits in it, or reads it. Made by [`start`] alone: every CPU that
+/// is listed runs the kernel on its own stack, or parks in the kernel's code on the kernel's page tables; every other
+/// that ACPI names was sent to wait for a start-up message.
+pub struct Reclaimable(());
 
-/// Ranges of reclaimable memory that are looked at.
-const MAX_LATER: usize = 128;
-
-/// What boot made of the memory map, for `mem`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BootMemory {
-    /// Usable frames, the reclaimed ones included.
-    pub nr_usable: u64,
-    /// Of these, the frame bitmap and the frame table.
-    pub nr_metadata: u64,
+/// Why there is no such proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// CPUs that were called have not left it, and may come yet.
+    NotLeft {
+        /// How many.
+        nr_cpus: usize,
+    },
+    /// Nobody can say which CPUs there are.
+    Unknown,
 }
 
-/// CPUs that the bootloader lists and this kernel does not use.
-static NR_LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
-
-/// CPUs that the bootloader lists and this kernel does not use, for want of memory or of room.
-pub fn nr_left_out() -> usize {
-    NR_LEFT_OUT.load(Ordering::Relaxed)
-}
-
-static MEMORY: Once<BootMemory> = Once::new();
-static RECLAIMED: Once<u64> = Once::new();
-
-/// What boot made of the memory map.
-pub fn boot_memory() -> BootMemory {
-    let nr_reclaimed = RECLAIMED.get().copied().unwrap_or(0);
-    let memory = MEMORY.get().copied().unwrap_or_default();
-    BootMemory { nr_usable: memory.nr_usable + nr_reclaimed, ..memory }
-}
-
-/// Takes charge of all usable frames, and opens the heap.
-pub fn init_memory(info: &BootInfo) {
-    let mut later = [const { None }; MAX_LATER];
-    for (place, range) in later.iter_mut().zip(ranges_of_kind(info.regions(), RegionKind::BootloaderReclaimable)) {
-        *place = Some(range);
-    }
-    let nr_later = later.iter().flatten().count();
-    let later = later.map(|range| range.unwrap_or(FrameRange::new(Frame::new(1), 1).expect("not empty")));
-    // SAFETY: the first use, by the first CPU; the direct map covers usable memory, in the bootloader's tables and in
-    // ours after; the bootloader uses nothing that it calls usable.
-    let initialised = or_stop(unsafe { HEAP.frames().init(info.regions(), &later[..nr_later], info.direct_map) });
-    HEAP.add_cpu(CpuId::BOOT.index(), per_cpu::this().bank());
-    debug::init();
-    HEAP.init();
-    MEMORY.call_once(|| BootMemory { nr_usable: initialised.nr_usable, nr_metadata: initialised.nr_metadata });
-    log!("memory: {} MiB usable", (initialised.nr_usable * PAGE_SIZE as u64) >> 20);
-}
-
-/// A CPU that has been told to come.
-struct Started {
-    area: &'static PerCpu,
-    start: &'static ApStart,
-}
-
-/// Starts every CPU that the bootloader lists, and waits for them, not for ever.
-pub fn start(info: &BootInfo) {
-    let (listed, first_apic_id) = info.cpus().unwrap_or((&[], per_cpu::this().apic_id()));
-    let mut started: Vec<Started> = Vec::new();
-    let mut nr_parked = 0;
-    if started.try_reserve(listed.len()).is_err() {
-        log!("cpus: no memory for a list of {} CPUs; going on with this one", listed.len());
-        NR_LEFT_OUT.store(listed.len() - 1, Ordering::Relaxed);
-        return;
-    }
-    for cpu in listed.iter().filter(|cpu| cpu.lapic_id != first_apic_id) {
-        if started.iter().any(|other| other.area.apic_id() == cpu.lapic_id) {
-            log!("cpus: APIC id {} is listed twice; the second entry is left parked", cpu.lapic_id);
-            continue;
-        }
-        let Some(id) = CpuId::new(started.len() + 1) else {
-            nr_parked += 1;
-            continue;
-        };
-        match start_one(id, cpu) {
-            Ok(one) => started.push(one),
-            Err(error) => {
-                log!("cpus: no memory for cpu {id} ({error}); going on with {} CPUs", started.len() + 1);
-                break;
-            }
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeft { nr_cpus: 1 } => f.write_str("a CPU that was called has not left it"),
+            Self::NotLeft { nr_cpus } => write!(f, "{nr_cpus} CPUs that were called have not left it"),
+            Self::Unknown => f.write_str("nobody says which CPUs there are"),
         }
     }
-    if nr_parked > 0 {
-        log!("cpus: {nr_parked} more than the {} that this kernel can use stay parked", smp::MAX_CPUS);
-    }
-    NR_LEFT_OUT.store(listed.len().saturating_sub(started.len() + 1), Ordering::Relaxed);
-    let nr_failed = wait_for(&started);
-    if nr_failed == 0 && started.len() + 1 == listed.len().max(1) && is_complete(listed) {
+}
+
+/// Calls every CPU that the bootloader lists, and waits for them, not for ever.
+///
+/// # Errors
+///
+/// [`Held`]: the machine goes on, without the bootloader's memory.
+pub fn start(info: &BootInfo) -> core::result::Result<Reclaimable, Held> {
+    let first = per_cpu::this().apic_id();
+    let (members, parking) = match Response::read(info) {
+        Ok(response) => call_all(&response, first),
+        Err(why) => {
+            log!("cpus: {why}; going on with this one");
+            (Vec::new(), Parking::default())
+        }
+    };
+    let members = members::ROSTER.call_once(|| members);
+    wait_for(members, &parking);
+    give_up_on_the_rest(members);
+    log!("cpus: {} online", per_cpu::all().filter(|area| area.state() == State::Online).count());
+    let nr_left_behind = members.iter().filter(|member| !member.has_left()).count();
+    let nr_still_called = parking.nr_awaited();
+    let has_strays = stop_unlisted(members, first)?;
+    let is_complete = members.iter().all(|member| member.fate == Fate::First || member.is_online());
+    if is_complete && !has_strays {
         machine::allow_broadcast();
     }
-    log!("cpus: {} online", started.len() + 1 - nr_failed);
+    match nr_left_behind + nr_still_called {
+        0 => Ok(Reclaimable(())),
+        nr_cpus => Err(Held::NotLeft { nr_cpus }),
+    }
 }
 
-fn start_one(id: CpuId, cpu: &'static MpCpu) -> Result<Started> {
+/// Where CPUs go that are not wanted. In the kernel's image, which the bootloader's tables map as ours do.
+static PARKING: Once<ApStart> = Once::new();
+
+/// How many have been sent there, who are waited for.
+#[derive(Default)]
+struct Parking {
+    nr_sent: u32,
+}
+
+impl Parking {
+    fn send(&mut self, block: &Block) {
+        block.call(PARKING.call_once(|| ApStart::parking(features(), space::root())));
+        self.nr_sent += 1;
+    }
+
+    /// Those that have not arrived yet.
+    fn nr_awaited(&self) -> usize {
+        let nr_arrived = PARKING.get().map_or(0, ApStart::nr_refused);
+        self.nr_sent.saturating_sub(nr_arrived) as usize
+    }
+}
+
+fn features() -> &'static Features {
+    boot::features().expect("looked for first thing at boot")
+}
+
+/// Plans, and calls everybody.
+fn call_all(response: &Response<'_>, first: u32) -> (Vec<Member>, Parking) {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
+    let nr_listed = response.nr_listed();
+    if entries.try_reserve_exact(nr_listed).is_err() || members.try_reserve_exact(nr_listed).is_err() {
+        log!("cpus: no memory for a list of {nr_listed} CPUs; going on with this one");
+        return (Vec::new(), Parking::default());
+    }
+    for place in 0..nr_listed {
+        let block = response.block(place);
+        let address = block.map(|block| core::ptr::from_ref(block).addr());
+        entries.push(Entry::new(place, address, block.map_or(0, |block| block.apic_id())));
+    }
+    let is_x2apic = machine::apic().is_some_and(|apic| apic.mode() == Mode::X2Apic);
+    let limits = Limits {
+        nr_cpus: MAX_CPUS,
+        nr_asked: options::nr_cpus().unwrap_or(usize::MAX),
+        max_apic_id: if is_x2apic { u32::MAX } else { MAX_XAPIC_ID },
+    };
+    let is_listed = roster::plan(&mut entries, first, limits);
+    complain(response, first, is_x2apic, is_listed);
+
+    let mut parking = Parking::default();
+    let mut has_memory = true;
+    for entry in &mut entries {
+        let mut start = None;
+        let cpu = match entry.fate {
+            Fate::Start { cpu } => CpuId::new(cpu),
+            _ => None,
+        };
+        if let Some(cpu) = cpu {
+            match has_memory.then(|| prepare(cpu, entry.apic_id)) {
+                Some(Ok(prepared)) => start = Some(prepared),
+                Some(Err(error)) => {
+                    log!("cpus: no memory for cpu {cpu} ({error}); going on with {cpu} CPUs");
+                    has_memory = false;
+                    entry.fate = Fate::NoMemory;
+                }
+                None => entry.fate = Fate::NoMemory,
+            }
+        }
+        let block = response.block(entry.place);
+        if let (Some(start), Some(block)) = (start, block) {
+            block.call(start);
+        } else if let (true, Some(block)) = (entry.fate.is_parked(), block) {
+            parking.send(block);
+        }
+        members.push(Member { place: entry.place, apic_id: entry.apic_id, fate: entry.fate, start });
+    }
+    say_who_is_left_out(&members);
+    (members, parking)
+}
+
+/// A line for each reason for which entries are left out, with the first of them.
+fn say_who_is_left_out(members: &[Member]) {
+    for (index, member) in members.iter().enumerate() {
+        let is_told = |other: &Member| core::mem::discriminant(&other.fate) == core::mem::discriminant(&member.fate);
+        if matches!(member.fate, Fate::First | Fate::Start { .. }) || members[..index].iter().any(is_told) {
+            continue;
+        }
+        let nr_more = members[index + 1..].iter().filter(|other| is_told(other)).count();
+        let verb = if member.fate.is_parked() { "parked" } else { "ignored" };
+        let id = fmt::from_fn(|f| match member.fate {
+            Fate::NoEntry => Ok(()),
+            _ => write!(f, " (APIC id {})", member.apic_id),
+        });
+        let more = fmt::from_fn(|f| if nr_more > 0 { write!(f, "; {nr_more} more like it") } else { Ok(()) });
+        log!("cpus: entry {}{id} is {verb}: {}{more}", member.place, member.fate);
+    }
+}
+
+/// Says what is wrong with the list as a whole.
+fn complain(response: &Response<'_>, first: u32, is_x2apic: bool, is_listed: bool) {
+    if response.nr_told() != response.nr_listed() as u64 {
+        log!("cpus: the bootloader lists {} CPUs; {} are looked at", response.nr_told(), response.nr_listed());
+    }
+    if response.nr_told() == 0 {
+        log!("cpus: the bootloader's list is empty; going on with this one");
+    } else if !is_listed {
+        log!("cpus: this CPU (APIC id {first}) is not in the bootloader's list");
+    }
+    if response.first_apic_id() != first {
+        log!("cpus: this CPU has APIC id {first}, and the bootloader says {}", response.first_apic_id());
+    }
+    if response.says_x2apic() != is_x2apic {
+        let mode = |is_x2apic| if is_x2apic { Mode::X2Apic } else { Mode::XApic };
+        log!("cpus: the APICs are in {}, and the bootloader says {}", mode(is_x2apic), mode(response.says_x2apic()));
+    }
+}
+
+/// Makes what a CPU needs, and what it is called with.
+fn prepare(id: CpuId, apic_id: u32) -> Result<&'static ApStart> {
     let own: &'static Equipment = keep(Equipment::new()?)?;
-    let area = new_area(id, cpu.lapic_id)?;
+    let area = new_area(id, apic_id)?;
     let gs_base = core::ptr::from_ref(area) as usize;
     let argument = core::ptr::from_ref(own).cast_mut().cast();
-    let start = new_start(ApStart::new(own.stacks.main.top, space::root(), gs_base, boot::other_cpu, argument))?;
+    let identity = Identity::new(apic_id, features());
+    let start = ApStart::new(identity, own.stacks.main.top, space::root(), gs_base, boot::other_cpu, argument);
+    let start = new_start(start)?;
     // Nothing can fail any more, here or on its way: the others may know of it.
     per_cpu::publish(area);
-    cpu.extra.store(core::ptr::from_ref(start) as u64, Ordering::Release);
-    // SAFETY: only the argument's type differs, and both are one pointer to the MP information.
-    let goto = unsafe {
-        core::mem::transmute::<unsafe extern "C" fn(*const ()) -> !, unsafe extern "C" fn(&MpCpu) -> !>(
-            entry::other_cpu_entry,
-        )
-    };
-    cpu.goto_address.write(goto);
-    Ok(Started { area, start })
+    Ok(start)
 }
 
 /// Puts `value` where it stays for good.
@@ -183,87 +275,85 @@ fn new_start(start: ApStart) -> Result<&'static ApStart> {
     }
 }
 
-/// Waits until every started CPU is online or the time is up. Returns how many have failed.
-fn wait_for(started: &[Started]) -> usize {
-    let deadline = Deadline::after_ns(PATIENCE_NS);
-    let is_pending = |one: &&Started| one.area.state() == State::Starting;
-    machine::wait_until(|| !started.iter().any(|one| is_pending(&one)), || deadline.has_passed());
-    let mut nr_failed = 0;
-    for late in started.iter().filter(is_pending) {
-        // Revoked, it can only park. If it has claimed its start already it is on its way: a moment more for that one.
-        if !late.start.revoke() {
-            late.area.set_state(State::Failed);
-            nr_failed += 1;
-            log!("cpus: cpu {} (APIC id {}) did not come", late.area.cpu, late.area.apic_id());
-        } else {
-            let deadline = Deadline::after_ns(PATIENCE_NS);
-            let has_come = machine::wait_until(|| late.area.state() != State::Starting, || deadline.has_passed());
-            assert!(has_come, "cpu {} left the bootloader and never came", late.area.cpu);
-        }
-    }
-    nr_failed
+/// Waits until everybody who was called is here, or nobody has come for as long as patience lasts.
+fn wait_for(members: &[Member], parking: &Parking) {
+    let patience_ns = options::cpu_wait_ms().unwrap_or(PATIENCE_MS).saturating_mul(1_000_000);
+    let nr_awaited = || {
+        let is_starting = |member: &&Member| member.standing() == Some(Standing::Is(State::Starting));
+        members.iter().filter(is_starting).count() + parking.nr_awaited()
+    };
+    let last = Cell::new((nr_awaited(), Deadline::after_ns(patience_ns)));
+    machine::wait_until(
+        || nr_awaited() == 0,
+        || {
+            let nr_now = nr_awaited();
+            if nr_now < last.get().0 {
+                last.set((nr_now, Deadline::after_ns(patience_ns)));
+            }
+            last.get().1.has_passed()
+        },
+    );
 }
 
-/// Whether the bootloader lists every CPU that the machine has.
-fn is_complete(listed: &[&MpCpu]) -> bool {
-    devices::get().is_some_and(|devices| devices.nr_cpus <= listed.len())
-}
-
-/// Takes over the bootloader's memory, once no CPU can be in it any more.
-///
-/// Every CPU that the bootloader lists runs on its own stack and our page tables; one that did not come may still be
-/// parked in the bootloader's code, and then nothing is taken. What lies below 1 MiB stays, for CPUs that the bootloader
-/// started and lost.
-pub fn reclaim(info: &BootInfo) {
-    if per_cpu::all().any(|area| area.state() != State::Online) {
-        log!("memory: a CPU is missing, so the bootloader's memory is left alone");
-        return;
-    }
-    let nr_online = per_cpu::all().count();
-    if info.cpus().is_some_and(|(listed, _)| listed.len() > nr_online) {
-        log!("memory: CPUs stay parked in the bootloader's memory, so it is left alone");
-        return;
-    }
-    let mut nr_reclaimed = 0;
-    for range in ranges_of_kind(info.regions(), RegionKind::BootloaderReclaimable) {
-        if range.start().addr() < TRAMPOLINE_END {
+/// Makes sure that no CPU that did not come joins any more, and says which they are.
+fn give_up_on_the_rest(members: &[Member]) {
+    let mut absent = CpuSet::EMPTY;
+    let mut apic_ids: Option<(u32, u32)> = None;
+    for member in members {
+        let (Some(start), Some(area)) = (member.start, member.cpu().and_then(per_cpu::of)) else { continue };
+        if area.state() != State::Starting {
             continue;
         }
-        nr_reclaimed += add_but_files(info, range);
-    }
-    RECLAIMED.call_once(|| nr_reclaimed);
-    log!("memory: {} KiB taken over from the bootloader", nr_reclaimed * PAGE_SIZE as u64 / 1024);
-}
-
-/// Gives the heap the frames of `range` in which no file lies that is still read; returns how many. Limine 8.2 keeps the
-/// kernel's own file, where crash reports find their symbols, in memory that it calls reclaimable.
-fn add_but_files(info: &BootInfo, range: FrameRange) -> u64 {
-    let (mut from, end) = (u64::from(range.start().number()), range.end_number());
-    let mut nr_added = 0;
-    while from < end {
-        let files = info.files().map(|bytes| frames_of(info, bytes)).filter(|file| file.end > from);
-        let file = files.min_by_key(|file| file.start).filter(|file| file.start < end).unwrap_or(end..end);
-        let nr_pages = file.start.saturating_sub(from) as u32;
-        if let Some(part) = FrameRange::new(Frame::new(from as u32), nr_pages) {
-            // An emulator that has run code in a page takes each write to that page for a change of the code, a thousand
-            // ticks, until all of the code is written over.
-            for frame in part.iter() {
-                // SAFETY: every CPU has left the bootloader's stacks, tables and code; its answers have been copied. The
-                // direct map covers all memory.
-                unsafe { HEAP.frames().virt(frame).write_bytes(0, PAGE_SIZE) };
+        // Revoked, it can only park. If it has claimed its block already it is on its way: a moment more for that one.
+        if start.revoke() {
+            let deadline = Deadline::after_ns(PATIENCE_MS * 1_000_000);
+            let has_come = machine::wait_until(|| area.state() != State::Starting, || deadline.has_passed());
+            assert!(has_come, "cpu {} left the bootloader and never came", area.cpu);
+            continue;
+        }
+        area.set_state(State::Failed);
+        match member.standing() {
+            Some(standing @ Standing::Stranger { .. }) => {
+                log!("cpus: cpu {} (APIC id {}) is not there: {}", area.cpu, member.apic_id, standing.reason());
             }
-            // SAFETY: as above.
-            if unsafe { HEAP.frames().add(part) }.is_ok() {
-                nr_added += u64::from(nr_pages);
+            _ => {
+                absent.insert(area.cpu);
+                apic_ids = Some((apic_ids.map_or(member.apic_id, |(lowest, _)| lowest), member.apic_id));
             }
         }
-        from = file.end;
     }
-    nr_added
+    if let Some((lowest, highest)) = apic_ids {
+        let to = fmt::from_fn(|f| if lowest < highest { write!(f, " to {highest}") } else { Ok(()) });
+        log!("cpus: cpu {absent} (APIC id {lowest}{to}) did not come; going on without");
+    }
 }
 
-/// Numbers of the frames that `bytes`, seen through the direct map, lie in.
-fn frames_of(info: &BootInfo, bytes: &[u8]) -> Range<u64> {
-    let start = (bytes.as_ptr() as usize).wrapping_sub(info.direct_map) as u64;
-    start / PAGE_SIZE as u64..(start + bytes.len() as u64).div_ceil(PAGE_SIZE as u64)
+/// Sends those to wait for a start-up message that ACPI names and the bootloader does not list: it has lost them, and
+/// nobody knows where they are. Returns whether there are such.
+fn stop_unlisted(members: &[Member], first: u32) -> core::result::Result<bool, Held> {
+    let is_known = |member: &&Member| member.fate != Fate::NoEntry;
+    let Some(in_tables) = devices::get().and_then(|devices| devices.apic_ids()).filter(|ids| !ids.is_empty()) else {
+        // Nobody to ask: then the list has to be believed, if it is one that can be.
+        let can_be = !members.is_empty() && members.iter().all(|member| !member.fate.is_flaw());
+        return if can_be { Ok(true) } else { Err(Held::Unknown) };
+    };
+    let mut nr_stopped = 0;
+    for &apic_id in in_tables {
+        let is_listed = members.iter().filter(is_known).any(|member| member.apic_id == apic_id);
+        if apic_id == first || is_listed {
+            continue;
+        }
+        nr_stopped += 1;
+        if let Some(apic) = machine::apic() {
+            // SAFETY: not the first CPU, and none that runs the kernel: those are all listed, by the APIC ids that they
+            // have compared with their own. One that xAPIC mode cannot name was not started in it either.
+            let _ = unsafe { apic.send_init(apic_id) };
+        }
+    }
+    if nr_stopped > 0 {
+        log!("cpus: {nr_stopped} that ACPI names and the bootloader does not list are stopped");
+        let deadline = Deadline::after_ns(INIT_NS);
+        machine::wait_until(|| false, || deadline.has_passed());
+    }
+    Ok(nr_stopped > 0)
 }

@@ -17,6 +17,7 @@ mod reap;
 mod screen;
 mod slabs;
 mod slabs_debug;
+mod smp;
 mod tlb;
 
 pub use mem::{adds_up as mem_adds_up, uses as mem_uses};
@@ -67,6 +68,7 @@ const QUIT_FAILED: u8 = 0x11;
 static TABLES: &[&[Command]] = &[
     about::COMMANDS,
     cpus::COMMANDS,
+    smp::COMMANDS,
     clock::COMMANDS,
     mem::COMMANDS,
     slabs::COMMANDS,

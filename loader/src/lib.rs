@@ -12,6 +12,7 @@ pub mod archive;
 pub mod date;
 pub mod direct_map;
 pub mod elf;
+pub mod lies;
 pub mod memory;
 pub mod paging;
 pub mod path;

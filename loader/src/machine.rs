@@ -25,6 +25,7 @@ mod trampoline;
 mod traps;
 
 use loader::acpi::Rsdp;
+use loader::lies::Lie;
 
 use self::fail::Refusal;
 use self::handover::Handover;
@@ -54,7 +55,8 @@ fn boot(start_info: u64) -> Result<Handover, Refusal> {
     irq_lines::mask_all(&rsdp);
 
     let stack_bytes = answers::stack_bytes(&kernel)?;
-    let processors = mp::start(&kernel, &cpu, &rsdp, stack_bytes, &mut store)?; // they come up from here on
+    let lie = Lie::asked(start.cmdline); // for tests of kernels: what to say of the processors that is not so
+    let processors = mp::start(&kernel, &cpu, &rsdp, stack_bytes, lie, &mut store)?; // they come up from here on
     let mut answers = answers::Answers { kernel: &mut kernel, store: &mut store };
     answers.about_the_machine(&rsdp)?;
     answers.about_the_kernel(cmdline)?;

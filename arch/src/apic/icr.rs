@@ -11,6 +11,7 @@
 use super::SendError;
 
 const DELIVERY_NMI: u32 = 0b100 << 8;
+const DELIVERY_INIT: u32 = 0b101 << 8;
 const LOGICAL: u32 = 1 << 11;
 /// The only bit of an xAPIC's ICR that the hardware writes: the command before has not been accepted yet.
 pub(super) const PENDING: u32 = 1 << 12;
@@ -25,6 +26,9 @@ pub struct Command(u32);
 impl Command {
     /// An NMI. The vector field is ignored by the hardware.
     pub const NMI: Self = Self(DELIVERY_NMI | ASSERT);
+
+    /// Makes its target wait for a start-up message, whatever it does. The vector field must be 0.
+    pub const INIT: Self = Self(DELIVERY_INIT | ASSERT);
 
     /// An ordinary interrupt at `vector`.
     pub const fn fixed(vector: u8) -> Self {
@@ -105,6 +109,11 @@ mod tests {
     fn nmis_set_the_delivery_mode() {
         assert_eq!(Command::NMI.for_x2apic(1), 0x0000_0001_0000_4400);
         assert_eq!(Command::NMI.all_but_self().for_xapic(0), Ok((0, 0x000c_4400)));
+    }
+
+    #[test]
+    fn init_is_asserted_and_has_no_vector() {
+        assert_eq!(Command::INIT.for_x2apic(513), 0x0000_0201_0000_4500);
     }
 
     #[test]

@@ -16,6 +16,8 @@ macro_rules! proofs {
 }
 
 proofs! {
+    /// CPUID leaf 1 EDX bit 9: there is a local APIC, so IA32_APIC_BASE exists.
+    OnChipApic
     /// CPUID leaf 1 ECX bit 21: the x2APIC interface exists. Necessary to use it, not sufficient: IA32_APIC_BASE says
     /// whether it is on.
     X2Apic

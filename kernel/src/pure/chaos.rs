@@ -5,6 +5,10 @@
 //!   chaos=tsc-told:1000000       CPUID seems to say that the TSC has so many kHz: boot must find that wrong
 //!   chaos=skew-tsc:1:500000000   in comparisons of clocks CPU 1's reads so many ticks too high: `clock` must fail
 //!   chaos=bad-frame:12345        the frame of this number, in hexadecimal, reads back wrong: `memtest` must fail
+//!   chaos=parity:1:cr4           CPU 1 comes with a harmless bit of CR0, CR4, EFER, the PAT or an MTRR changed: boot must
+//!                                name CPU and register, and stop
+//!   chaos=poison-reclaimed       memory is filled with 0xCC, not zeroes, when it is taken over from the bootloader
+//!   chaos=mp:duplicate           our own loader lies about the CPUs: boot must say so and go on (loader/src/lies.rs)
 //! ```
 //!
 //! May be given several times.
@@ -30,6 +34,20 @@ pub enum Chaos {
         /// By how much.
         ticks: u64,
     },
+    /// One CPU has a harmless bit of one register changed before registers are compared.
+    Parity {
+        /// Which CPU.
+        cpu: u64,
+        /// Which register.
+        register: Register,
+    },
+    /// Memory taken over from the bootloader is poisoned.
+    PoisonReclaimed,
+    /// Our own loader lies about the CPUs; this kernel only has to know that the word is one.
+    Mp {
+        /// How.
+        lie: &'static str,
+    },
     /// A frame reads back wrong in `memtest`.
     BadFrame {
         /// Its number.
@@ -37,9 +55,47 @@ pub enum Chaos {
     },
 }
 
+/// A register that all CPUs must have alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Register {
+    Cr0,
+    Cr4,
+    Efer,
+    Pat,
+    Mtrr,
+}
+
+impl Register {
+    const ALL: [(&'static str, Self); 5] =
+        [("cr0", Self::Cr0), ("cr4", Self::Cr4), ("efer", Self::Efer), ("pat", Self::Pat), ("mtrr", Self::Mtrr)];
+}
+
+/// The lies that our loader knows: the names of `loader/src/lies.rs`.
+pub const MP_LIES: [&str; 17] = [
+    "duplicate",
+    "reversed",
+    "no-first",
+    "first-id",
+    "wrong-id",
+    "same-entry",
+    "two-in-one",
+    "absent",
+    "late",
+    "null",
+    "wild",
+    "crowd",
+    "none",
+    "empty",
+    "endless",
+    "flag",
+    "xapic",
+];
+
 impl Chaos {
     /// What there is, for a complaint.
-    pub const KNOWN: &'static str = "drop-ipi, tsc-told:KHZ, skew-tsc:CPU:TICKS, bad-frame:HEX";
+    pub const KNOWN: &'static str = "drop-ipi, tsc-told:KHZ, skew-tsc:CPU:TICKS, bad-frame:HEX, \
+                                     parity:CPU:REGISTER, poison-reclaimed, mp:LIE";
 
     /// Reads the word behind `chaos=`.
     pub fn parse(word: &str) -> Option<Self> {
@@ -54,6 +110,13 @@ impl Chaos {
                 let (cpu, ticks) = value.split_once(':')?;
                 Some(Self::SkewTsc { cpu: units::number(cpu).ok()?, ticks: units::number(ticks).ok()? })
             }
+            "parity" => {
+                let (cpu, register) = value.split_once(':')?;
+                let (_, register) = Register::ALL.into_iter().find(|(name, _)| *name == register)?;
+                Some(Self::Parity { cpu: units::number(cpu).ok()?, register })
+            }
+            "poison-reclaimed" if !word.contains(':') => Some(Self::PoisonReclaimed),
+            "mp" => MP_LIES.into_iter().find(|lie| *lie == value).map(|lie| Self::Mp { lie }),
             "bad-frame" => {
                 let digits = value.strip_prefix("0x").unwrap_or(value);
                 let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -75,20 +138,24 @@ mod tests {
         assert_eq!(Chaos::parse("tsc-told:1000"), Some(Chaos::TscTold { hz: 1_000_000 }));
         assert_eq!(Chaos::parse("skew-tsc:1:0x10"), Some(Chaos::SkewTsc { cpu: 1, ticks: 16 }));
         assert_eq!(Chaos::parse("bad-frame:12ab"), Some(Chaos::BadFrame { number: 0x12ab }));
+        assert_eq!(Chaos::parse("parity:3:mtrr"), Some(Chaos::Parity { cpu: 3, register: Register::Mtrr }));
+        assert_eq!(Chaos::parse("poison-reclaimed"), Some(Chaos::PoisonReclaimed));
+        assert_eq!(Chaos::parse("mp:late"), Some(Chaos::Mp { lie: "late" }));
         assert_eq!(Chaos::parse("bad-frame:0x12ab"), Some(Chaos::BadFrame { number: 0x12ab }));
     }
 
     #[test]
     fn what_means_nothing_is_refused() {
         let words = ["", "drop", "drop-ipi:1", "tsc-told", "tsc-told:0", "skew-tsc:1", "skew-tsc:a:1", "bad-frame:+1"];
-        for word in words {
+        let more = ["parity:1", "parity:1:cr9", "parity:x:cr4", "poison-reclaimed:1", "mp", "mp:", "mp:truth"];
+        for word in words.into_iter().chain(more) {
             assert_eq!(Chaos::parse(word), None, "{word}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "(drop-ipi|tsc-told|skew-tsc|bad-frame|x)?[ -~]{0,30}") {
+        fn any_text_is_read_or_refused(text in "(drop-ipi|tsc-told|skew-tsc|bad-frame|parity|mp|x)?[ -~]{0,30}") {
             let _ = Chaos::parse(&text);
         }
     }

@@ -8,7 +8,7 @@ use super::{Command, Out, Status};
 use crate::clock;
 use crate::console::println;
 use crate::machine::SHOOTDOWNS;
-use crate::others;
+use crate::members;
 use crate::per_cpu::{self, State};
 
 /// The commands of this module.
@@ -16,7 +16,7 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "cpus",
     usage: "[--json]",
     help: "the CPUs, their state and their interrupts",
-    details: "A CPU that did not come is shown as failed, and makes the command fail.",
+    details: "A CPU that did not come is shown as failed, and makes the command fail. `smp` tells why, and more of each.",
     run: cpus,
 }];
 
@@ -49,7 +49,7 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
         }
     });
     let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
-    let nr_known = per_cpu::all().count() + others::nr_left_out();
+    let nr_known = members::nr_known();
     let cores = clock::cores();
     let printed = printed.and_then(|()| match format {
         Format::Text => {

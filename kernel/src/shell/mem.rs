@@ -10,7 +10,7 @@ use mm::frame_table::Kind;
 use super::{Command, Out, Status};
 use crate::console::println;
 use crate::machine::HEAP;
-use crate::others::{BootMemory, boot_memory};
+use crate::reclaim::{BootMemory, boot_memory};
 use crate::space;
 
 /// The commands of this module.

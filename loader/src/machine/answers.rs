@@ -4,6 +4,7 @@
 //! memory too.
 
 use loader::acpi::Rsdp;
+use loader::lies::Lie;
 use loader::memory::{Kind, MemoryError, PAGE, Range};
 use loader::path;
 use loader::protocol::{
@@ -174,17 +175,26 @@ impl Answers<'_> {
 
     /// The processors that came.
     pub(super) fn about_processors(&mut self, started: Option<Started>) -> Result<(), Refusal> {
-        let Some(Started { uses_x2apic, bsp_apic_id, infos, haunted_page }) = started else { return Ok(()) };
+        let Some(Started { uses_x2apic, bsp_apic_id, infos, haunted_page, lie }) = started else { return Ok(()) };
         if let Some(page) = haunted_page {
             let range = Range::of(page, PAGE);
             self.store.map.release(range, Kind::Reclaimable)?;
             self.store.map.claim(range, Kind::Reserved)?;
         }
-        let pointers = self.store.array::<u64>(infos.len())?;
+        let made_up = self.store.array::<MpInfo>(lie.map_or(0, Lie::nr_made_up))?;
+        let pointers = self.store.array::<u64>(infos.len() + made_up.len())?;
         let mut count = 0;
-        for info in infos.iter_mut().filter(|info| info.reserved != LEFT_OUT) {
+        let first = infos.iter().position(|info| info.lapic_id == bsp_apic_id).unwrap_or(infos.len());
+        if let Some(lie) = lie {
+            lie.distort(infos);
+            lie.make_up(made_up);
+        }
+        for info in infos.iter_mut().chain(made_up).filter(|info| info.reserved != LEFT_OUT) {
             pointers[count] = core::ptr::from_mut::<MpInfo>(info) as u64 + HHDM;
             count += 1;
+        }
+        if let Some(lie) = lie {
+            count = lie.relist(&mut pointers[..count], first);
         }
         let response = MpResponse {
             revision: 0,
@@ -193,7 +203,10 @@ impl Answers<'_> {
             cpu_count: count as u64,
             cpus: pointers.as_ptr() as u64 + HHDM,
         };
-        Ok(self.answer(MP, response)?)
+        match lie.map_or(Some(response), |lie| lie.misreport(response)) {
+            Some(response) => Ok(self.answer(MP, response)?),
+            None => Ok(()),
+        }
     }
 
     /// The memory map as it is after everything was taken from it.

@@ -11,6 +11,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use loader::acpi::{self, Rsdp};
+use loader::lies::Lie;
 use loader::memory::{Kind, PAGE};
 use loader::protocol::{HHDM, MP, MP_X2APIC, MpInfo};
 
@@ -45,6 +46,7 @@ struct Starting {
     trampoline: Option<u64>,
     /// The tables list processors that this mode cannot address; everyone is started, so they come and go astray.
     has_unlisted: bool,
+    lie: Option<Lie>,
 }
 
 /// What the MP response says.
@@ -57,6 +59,8 @@ pub(super) struct Started {
     pub(super) infos: &'static mut [MpInfo],
     /// The page that must stay reserved, as somebody may still be in it.
     pub(super) haunted_page: Option<u64>,
+    /// What to say that is not so.
+    pub(super) lie: Option<Lie>,
 }
 
 /// Marks an entry of [`Started::infos`] as not there. No stack ends here.
@@ -68,11 +72,12 @@ pub(super) fn start(
     cpu: &Cpu,
     rsdp: &Rsdp,
     stack_bytes: u64,
+    lie: Option<Lie>,
     store: &mut Store,
 ) -> Result<Processors, Refusal> {
     let Some(request) = kernel.request(MP).filter(|_| cpu.has_apic) else { return Ok(Processors(None)) };
     let forbidden = rsdp.table(&Identity, b"DMAR").is_some_and(acpi::forbids_x2apic);
-    let is_wanted = kernel.member(request, 0) & MP_X2APIC != 0;
+    let is_wanted = kernel.member(request, 0) & MP_X2APIC != 0 && lie != Some(Lie::XApic);
     let mode = if is_wanted && cpu.has_x2apic && !forbidden { Mode::X2Apic } else { Mode::XApic };
     let apic = LocalApic::init_this_cpu(mode);
     let own_id = apic.id();
@@ -94,7 +99,7 @@ pub(super) fn start(
         };
     }
     let has_unlisted = acpi::processors(madt, true).count() > listed().count();
-    let mut starting = Starting { apic, mode, infos, slots: &[], trampoline: None, has_unlisted };
+    let mut starting = Starting { apic, mode, infos, slots: &[], trampoline: None, has_unlisted, lie };
     if nr_processors > 1 {
         starting.prepare(own_id, stack_bytes, store)?;
         mtrr::save(cpu);
@@ -124,6 +129,11 @@ impl Starting {
                 info: core::ptr::from_mut(info) as u64,
             };
         }
+        match (self.lie, &mut slots[..nr_others]) {
+            (Some(Lie::TwoInOne), [.., before, last]) => last.info = before.info,
+            (Some(Lie::Late), [.., last]) => park::LATE_ID.store(last.apic_id, Ordering::Relaxed),
+            _ => {}
+        }
         self.slots = &slots[..nr_others];
         self.trampoline = Some(store.map.allocate(PAGE, PAGE, Kind::Reclaimable, LOW_MEMORY)?);
         Ok(())
@@ -149,7 +159,7 @@ impl Starting {
 impl Processors {
     /// Waits until all processors are ready, or no more come.
     pub(super) fn wait(self) -> Option<Started> {
-        let Starting { apic, mode, infos, slots, trampoline, has_unlisted } = self.0?;
+        let Starting { apic, mode, infos, slots, trampoline, has_unlisted, lie } = self.0?;
         let timer = apic.timer();
         let (mut seen, mut since) = (0, cpu::ticks());
         loop {
@@ -171,6 +181,6 @@ impl Processors {
             haunted_page = trampoline;
             infos.iter_mut().filter(|info| info.lapic_id == slot.apic_id).for_each(|info| info.reserved = LEFT_OUT);
         }
-        Some(Started { uses_x2apic: mode == Mode::X2Apic, bsp_apic_id: apic.id(), infos, haunted_page })
+        Some(Started { uses_x2apic: mode == Mode::X2Apic, bsp_apic_id: apic.id(), infos, haunted_page, lie })
     }
 }

@@ -50,6 +50,10 @@ pub(super) static SLOTS: AtomicU64 = AtomicU64::new(0);
 pub(super) static USES_X2APIC: AtomicBool = AtomicBool::new(false);
 /// Processors that became ready.
 pub(super) static NR_READY: AtomicU32 = AtomicU32::new(0);
+/// The processor that is to come late, by its APIC id, for tests of kernels; nobody else has this one.
+pub(super) static LATE_ID: AtomicU32 = AtomicU32::new(u32::MAX);
+/// How late: so many naps of so many ticks of 1 ns.
+const LATE_NAPS: (u32, u32) = (200, 10_000_000);
 /// The kernel's page tables.
 static ROOT: AtomicU64 = AtomicU64::new(0);
 
@@ -88,6 +92,9 @@ pub(super) extern "C" fn parked(slot: &Slot) {
         }
         nap = (nap + nap / 2).min(LONGEST_NAP.load(Ordering::Relaxed));
     };
+    if LATE_ID.load(Ordering::Relaxed) == slot.apic_id {
+        (0..LATE_NAPS.0).for_each(|_| timer.nap(LATE_NAPS.1));
+    }
     timer.stop();
     let root = ROOT.load(Ordering::Acquire);
     if root == 0 {

@@ -48,6 +48,7 @@ struct MemoryMapEntry {
 
 unsafe extern "C" {
     static __image_start: u8;
+    static __text_end: u8;
     static __image_end: u8;
 }
 
@@ -110,10 +111,16 @@ pub(super) fn read(address: u64) -> Result<StartInfo, Refusal> {
 
 impl StartInfo {
     /// The firmware's map, less what is in use: the loader, the start info, the archive.
+    ///
+    /// The loader's code is not reclaimable, though nobody needs it any more. An emulator keeps what it has translated of
+    /// it, and drops that piece by piece when somebody writes there, for each piece on all processors: with 64 of them
+    /// these 18 pages took a kernel that cleared them half a second, as much as all the rest of its boot.
     pub(super) fn memory_map(&self) -> Result<Map, Refusal> {
         let entries = self.memory_map.iter();
         let mut map = Map::new(entries.map(|entry| (Range::of(entry.base, entry.size), Kind::from_e820(entry.kind))))?;
-        let image = Range { base: (&raw const __image_start) as u64, end: (&raw const __image_end) as u64 };
+        let text = Range { base: (&raw const __image_start) as u64, end: (&raw const __text_end) as u64 };
+        let image = Range { base: text.end, end: (&raw const __image_end) as u64 };
+        map.claim(text, Kind::ExecutableAndModules)?;
         let list = self.memory_map.as_ptr_range();
         let list = Range { base: list.start as u64, end: list.end as u64 };
         let cmdline = Range::of(self.cmdline.as_ptr() as u64, self.cmdline.len() as u64 + 1);

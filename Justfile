@@ -5,6 +5,8 @@
 
 # Number of CPUs of the virtual machine.
 cpus := "8"
+# Their APIC ids, where QEMU is not to choose them, such as 0,261,512,513; cpus counts for nothing then.
+apic-ids := ""
 # Its memory, in QEMU's notation.
 mem := "1G"
 # CPU model and features; `max,-x2apic` for xAPIC mode.
@@ -30,9 +32,9 @@ qemu := ""
 # Seconds that a machine may run when nobody is at a terminal.
 timeout := "120"
 
-words := "folder=" + quote(invocation_directory()) + " cpus=" + quote(cpus) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " drive=" + quote(drive) + " image=" + quote(image) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
+words := "folder=" + quote(invocation_directory()) + " cpus=" + quote(cpus) + " apic-ids=" + quote(apic-ids) + " mem=" + quote(mem) + " cpu=" + quote(cpu) + " boot=" + quote(boot) + " drive=" + quote(drive) + " image=" + quote(image) + " accel=" + quote(accel) + " append=" + quote(append) + " modules=" + quote(modules) + " screen=" + quote(screen) + " qemu=" + quote(qemu) + " timeout=" + quote(timeout)
 # The command that boots the same machine again; settings that have their default are left out.
-again := "just" + (if cpus == "8" { "" } else { " cpus=" + cpus }) + (if mem == "1G" { "" } else { " mem=" + mem }) + (if cpu == "max" { "" } else { " cpu=" + cpu }) + (if boot == "direct" { "" } else { " boot=" + boot }) + (if accel == "auto" { "" } else { " accel=" + accel }) + (if append == "" { "" } else { " append=" + quote(append) }) + (if modules == "" { "" } else { " modules=" + modules }) + (if qemu == "" { "" } else { " qemu=" + quote(qemu) })
+again := "just" + (if cpus == "8" { "" } else { " cpus=" + cpus }) + (if apic-ids == "" { "" } else { " apic-ids=" + apic-ids }) + (if mem == "1G" { "" } else { " mem=" + mem }) + (if cpu == "max" { "" } else { " cpu=" + cpu }) + (if boot == "direct" { "" } else { " boot=" + boot }) + (if accel == "auto" { "" } else { " accel=" + accel }) + (if append == "" { "" } else { " append=" + quote(append) }) + (if modules == "" { "" } else { " modules=" + modules }) + (if qemu == "" { "" } else { " qemu=" + quote(qemu) })
 bench_tool := quote(justfile_directory() / "tools/bench.sh")
 runner := "cargo run --quiet --package tests --bin bandolier-run --"
 

@@ -14,7 +14,7 @@ use arch::backtrace::Backtrace;
 use arch::traps::{PageFaultCode, TrapFrame, exception_name, fault_address, vectors};
 use arch::{irq, qemu};
 use kernel::symbols::Symbols;
-use smp::LateReport;
+use smp::{CpuId, LateReport};
 
 use crate::console::{self, println};
 use crate::per_cpu::{self, PerCpu, State};
@@ -78,29 +78,30 @@ pub fn on_nmi(frame: &TrapFrame) {
 pub fn report_late(report: &LateReport) {
     println!("watchdog: {report} ({} s)", report.waited_ticks / time::ticks(1_000_000_000).max(1));
     let Some(late) = per_cpu::of(report.first_late) else { return };
-    match where_is(late) {
+    match ask_where(late.cpu) {
         None => println!("watchdog: cpu {} does not take an NMI either", late.cpu),
-        Some(place) => println!("watchdog: cpu {} is at {place}", late.cpu),
+        Some(rip) => println!("watchdog: cpu {} is at {}", late.cpu, Place(rip)),
     }
 }
 
-/// Asks another CPU by NMI what it is doing, whatever that is; `None` if it does not answer within a second or so.
-pub fn where_is(other: &PerCpu) -> Option<Place> {
-    other.seen_rip.store(0, Ordering::Relaxed);
-    other.nr_askers.fetch_add(1, Ordering::AcqRel);
-    machine::apic()?.send_nmi(other.apic_id()).ok()?;
+/// Asks a CPU by NMI where it is, whatever it is doing. `None` if it does not say so within a second or so.
+pub fn ask_where(cpu: CpuId) -> Option<u64> {
+    let (area, apic) = (per_cpu::of(cpu)?, machine::apic()?);
+    area.seen_rip.store(0, Ordering::Relaxed);
+    area.nr_askers.fetch_add(1, Ordering::AcqRel);
+    apic.send_nmi(area.apic_id()).ok()?;
     for _ in 0..MAX_TURNS {
-        if other.seen_rip.load(Ordering::Acquire) != 0 {
+        if area.seen_rip.load(Ordering::Acquire) != 0 {
             break;
         }
         core::hint::spin_loop();
     }
-    match other.seen_rip.load(Ordering::Acquire) {
+    match area.seen_rip.load(Ordering::Acquire) {
         // It stays asked: the NMI may come yet.
         0 => None,
         rip => {
-            other.nr_askers.fetch_sub(1, Ordering::AcqRel);
-            Some(Place(rip))
+            area.nr_askers.fetch_sub(1, Ordering::AcqRel);
+            Some(rip)
         }
     }
 }

@@ -86,6 +86,11 @@ impl fmt::Display for Standing {
 }
 
 impl Standing {
+    /// Whether it says nothing that is the entry's own, so that several are told together.
+    pub fn may_share_a_line(&self) -> bool {
+        !matches!(self, Self::Stranger { .. })
+    }
+
     /// Why it is not online.
     pub fn reason(&self) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| match self {

@@ -73,7 +73,7 @@ impl Launch {
 fn describe(settings: &Settings, qemu: &Qemu, accelerator: &Accelerator) -> String {
     let (major, minor) = qemu.version;
     let name = if accelerator.argument == "kvm" { "KVM" } else { "TCG" };
-    format!("QEMU {major}.{minor}, {} CPUs, {}, {name} ({})", settings.cpus, settings.mem, accelerator.reason)
+    format!("QEMU {major}.{minor}, {} CPUs, {}, {name} ({})", settings.nr_cpus(), settings.mem, accelerator.reason)
 }
 
 /// What the machine boots from.
@@ -133,7 +133,11 @@ fn arguments(s: &Settings, accel: &Accelerator, media: &Media, console: Console,
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|w| w.to_string()));
     add(&["-nodefaults", "-no-user-config", "-machine", "q35", "-accel", accel.argument, "-cpu", &s.cpu]);
-    add(&["-smp", &s.cpus.to_string(), "-m", &s.mem, "-vga", "none"]);
+    match s.apic_ids.nr_cpus() {
+        None => add(&["-smp", &s.cpus.to_string()]),
+        Some(_) => s.apic_ids.arguments(&s.cpu).iter().for_each(|word| add(&[word])),
+    }
+    add(&["-m", &s.mem, "-vga", "none"]);
     if console != Console::Window {
         add(&["-display", "none"]);
     }

@@ -3,8 +3,10 @@
 //! Every command that boots takes the same ones, so a failing test can print the line that repeats it
 //! ([`Settings::as_just`]). Values are checked here, once; what comes out can be handed to QEMU as it is.
 
+mod apic_ids;
 mod choices;
 
+pub use apic_ids::ApicIds;
 pub use choices::{Accel, Boot, Drive, boot_name};
 use choices::{accel_name, drive_name};
 
@@ -19,6 +21,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Number of CPUs, 1 to 255 under Limine, 1 to 4096 for QEMU.
     pub cpus: u32,
+    /// APIC ids of the CPUs, where QEMU is not to choose them; their number counts then, and `cpus` does not.
+    pub apic_ids: ApicIds,
     /// Memory, in QEMU's notation (`64M`, `8G`).
     pub mem: String,
     /// CPU model and features (`max`, `max,-x2apic`).
@@ -56,6 +60,7 @@ impl Default for Settings {
         let built = scratch::target_dir().join("x86_64-unknown-none/release");
         Self {
             cpus: 8,
+            apic_ids: ApicIds::default(),
             mem: "1G".into(),
             cpu: "max".into(),
             boot: Boot::Direct,
@@ -94,6 +99,11 @@ impl Settings {
             "cpus" => {
                 let cpus = value.parse().ok().filter(|n| (1..=4096).contains(n));
                 self.cpus = cpus.ok_or_else(|| wrong("a number of CPUs, 1 to 4096"))?;
+            }
+            "apic-ids" => {
+                let ids = ApicIds::parse(value);
+                self.apic_ids =
+                    ids.ok_or_else(|| wrong("different APIC ids below 4096, 0 first, such as 0,261,512"))?;
             }
             "mem" => {
                 mem_bytes(value).ok_or_else(|| wrong("an amount of memory such as 64M or 8G"))?;
@@ -143,11 +153,16 @@ impl Settings {
             "kernel" => self.kernel = value.into(),
             "loader" => self.loader = value.into(),
             _ => {
-                let expected = "one of cpus mem cpu boot drive image accel cmd append modules screen qemu timeout folder kernel loader";
+                let expected = "one of cpus apic-ids mem cpu boot drive image accel cmd append modules screen qemu timeout folder kernel loader";
                 return Err(Error::setting(name, value, expected));
             }
         }
         Ok(())
+    }
+
+    /// How many CPUs the machine has.
+    pub fn nr_cpus(&self) -> u32 {
+        self.apic_ids.nr_cpus().unwrap_or(self.cpus)
     }
 
     /// The kernel's command line: its options, then `run=` with the rest of the line, which must come last.
@@ -196,6 +211,7 @@ impl Settings {
             }
         };
         word("cpus", &self.cpus.to_string(), &usual.cpus.to_string());
+        word("apic-ids", &self.apic_ids.to_string(), "");
         word("mem", &self.mem, &usual.mem);
         word("cpu", &self.cpu, &usual.cpu);
         word("boot", boot_name(self.boot), boot_name(usual.boot));
@@ -313,7 +329,8 @@ mod tests {
             ("boot=floppy", "direct, iso or uefi"),
             ("accel=hvf", "auto, tcg or kvm"),
             ("drive=tape", "cd, usb or disk"),
-            ("colour=red", "one of cpus mem"),
+            ("colour=red", "one of cpus apic-ids mem"),
+            ("apic-ids=1,2", "0 first"),
             ("cpus", "name=value"),
             ("qemu=-d 'int", "matching quotes"),
             ("modules=no-such.kmt", "tests/data"),

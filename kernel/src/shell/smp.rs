@@ -57,11 +57,11 @@ fn print_tables() -> fmt::Result {
         ("behind", "behind"),
     ];
     report::table(&mut Out, Format::Text, "smp", columns, |row| {
-        per_cpu::all().for_each(|area| row(state_cells(area, &Shown::of(area))));
+        present().for_each(|area| row(state_cells(area, &Shown::of(area))));
     })?;
     let columns = COUNTERS.map(|(heading, name)| (heading, name));
     report::table(&mut Out, Format::Text, "smp", columns, |row| {
-        for area in per_cpu::all() {
+        for area in present() {
             let values = SHOOTDOWNS.counters(area.cpu).values();
             row(counter_cells(&area.cpu, &values));
         }
@@ -74,16 +74,45 @@ fn print_tables() -> fmt::Result {
         SHOOTDOWNS.generation(),
         settings.full_flush_pages()
     );
-    for (member, standing) in missing() {
-        let cpu = fmt::from_fn(|f| member.cpu().map_or(Ok(()), |cpu| write!(f, ", cpu {cpu}")));
-        match member.fate {
-            Fate::NoEntry => println!("entry {}: {standing}: {}", member.place, standing.reason()),
-            _ => println!("entry {}, APIC id {}{cpu}: {standing}: {}", member.place, member.apic_id, standing.reason()),
-        }
-    }
+    print_missing();
     let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
     println!("{nr_online} of {} CPUs online", members::nr_known());
     Ok(())
+}
+
+/// The CPUs that came. Those that did not have no counters, and may be hundreds.
+fn present() -> impl Iterator<Item = &'static PerCpu> {
+    per_cpu::all().filter(|area| area.state() != State::Failed)
+}
+
+/// A line for each entry whose CPU is not online; neighbours with the same fate share one.
+fn print_missing() {
+    let mut missing = missing().peekable();
+    while let Some((first, standing)) = missing.next() {
+        let mut last = first;
+        while let Some((next, _)) = missing.next_if(|(_, other)| *other == standing && standing.may_share_a_line()) {
+            last = next;
+        }
+        let places = Span(first.place as u64, last.place as u64);
+        let reason = standing.reason();
+        if first.fate == Fate::NoEntry {
+            println!("entry {places}: {standing}: {reason}");
+        } else {
+            let ids = Span(first.apic_id.into(), last.apic_id.into());
+            let cpus = first.cpu().zip(last.cpu()).map(|(from, to)| Span(from.index() as u64, to.index() as u64));
+            let cpu = fmt::from_fn(|f| cpus.as_ref().map_or(Ok(()), |cpus| write!(f, ", cpu {cpus}")));
+            println!("entry {places}, APIC id {ids}{cpu}: {standing}: {reason}");
+        }
+    }
+}
+
+/// A number, or the first and the last of a row of them.
+struct Span(u64, u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == self.1 { write!(f, "{}", self.0) } else { write!(f, "{} to {}", self.0, self.1) }
+    }
 }
 
 /// Entries of the bootloader's list whose CPUs are not online.
@@ -213,10 +242,10 @@ fn ask_all() -> Status {
     let (mut nr_asked, mut nr_answers) = (0, 0);
     for other in others {
         nr_asked += 1;
-        match crash::where_is(other) {
-            Some(place) => {
+        match crash::ask_where(other.cpu) {
+            Some(rip) => {
                 nr_answers += 1;
-                println!("cpu {} is at {place}", other.cpu);
+                println!("cpu {} is at {}", other.cpu, crash::Place(rip));
             }
             None => println!("cpu {} does not take an NMI", other.cpu),
         }

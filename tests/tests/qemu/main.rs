@@ -19,6 +19,7 @@ mod qr;
 mod replay;
 mod screen;
 mod shell;
+mod smp;
 mod stick;
 mod stress;
 mod support;
@@ -44,13 +45,15 @@ fn main() -> ExitCode {
         qr::tests(),
         oracle::tests(),
         fault::tests(),
+        smp::tests(),
         debug::tests(),
         image::tests(),
         screen::tests(),
         stick::tests(),
     ];
     // What takes minutes runs only when its group is named.
-    let wanted = |test: &Test| match screen::is_on_demand(test) || stick::is_on_demand(test) {
+    let wanted = |test: &Test| match screen::is_on_demand(test) || stick::is_on_demand(test) || smp::is_on_demand(test)
+    {
         true => filters.iter().any(|f| f.starts_with(test.group()) && test.name.contains(f.as_str())),
         false => filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str())),
     };

@@ -62,6 +62,8 @@ pub fn exception(frame: &TrapFrame) -> ! {
 /// An NMI: from a CPU that reports a crash, or one that asks where this one is; else the hardware's.
 pub fn on_nmi(frame: &TrapFrame) {
     let me = per_cpu::this();
+    // Before the answer: whoever asks takes the question back as soon as there is one.
+    let is_asked = me.nr_askers.load(Ordering::Acquire) != 0;
     me.seen_rbp.store(frame.rbp, Ordering::Relaxed);
     me.seen_rip.store(frame.rip, Ordering::Release);
     if REPORTER.load(Ordering::Acquire) != NONE {
@@ -69,7 +71,7 @@ pub fn on_nmi(frame: &TrapFrame) {
         irq::halt_forever();
     }
     // As many NMIs as there are askers, and several may come as one: whoever asks says so first, and takes it back last.
-    if me.nr_askers.load(Ordering::Acquire) == 0 {
+    if !is_asked {
         exception(frame);
     }
 }

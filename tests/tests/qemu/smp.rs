@@ -114,6 +114,7 @@ pub(crate) fn tests() -> Vec<Test> {
             // Without x2APIC mode QEMU cannot have ids above 254.
             sparse(Settings { apic_ids: ids("0,7,19,254"), ..xapic(script(1, "")) })
         }),
+        Test::new("smp::clusters-are-told-at-once", clusters),
         Test::new("smp::large-apic-ids-by-limine", || {
             if let Err(why) = image::limine_dir() {
                 return Ok(Passed::Skipped(why.to_string()));
@@ -172,6 +173,23 @@ fn sparse(settings: Settings) -> Outcome {
         rows(kernel::answer(run.serial(), "cpus")).iter().filter_map(|row| row.get(1)?.parse().ok()).collect();
     run.check(found == apic_ids, || format!("APIC ids {apic_ids:?} in their order, found {found:?}"))?;
     run.says("3 of 3 CPUs answered an NMI")?.judges("stress", &[true])?.adds_up(1)?.passes()
+}
+
+/// With a CPU left out nothing may be sent to all: the other three are in two clusters, and get two interrupt commands.
+fn clusters() -> Outcome {
+    let settings = Settings { apic_ids: ids("0,261,512,513,600"), append: "cpus=4".into(), ..script(1, "") };
+    let run = Run::of(Settings { cmd: "tlb pages=16 --json; smp; quit".into(), ..settings })?;
+    run.ends(End::Success)?.says("APIC id 600: Parked: not asked for, by cpus=")?;
+    let answer = kernel::answer(run.serial(), "tlb pages=16 --json");
+    let objects = answer.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line.trim()).ok());
+    let counts: Vec<(String, u64)> = objects
+        .filter_map(|object| Some((object["method"].as_str()?.to_string(), object["icr_writes"].as_u64()?)))
+        .collect();
+    for (method, nr_writes) in [("naive", 48), ("one by one", 32), ("batched", 2), ("batched, all idle", 0)] {
+        let is_there = counts.iter().any(|(name, count)| name == method && *count == nr_writes);
+        run.check(is_there, || format!("{nr_writes} interrupt commands {method}, found {counts:?}"))?;
+    }
+    run.passes()
 }
 
 /// Rows of a table whose first column is a CPU.

@@ -61,6 +61,8 @@ pub mod fixed;
 pub mod report;
 #[path = "pure/samples.rs"]
 pub mod samples;
+#[path = "pure/shown.rs"]
+pub mod shown;
 #[path = "pure/symbols.rs"]
 pub mod symbols;
 #[path = "pure/table.rs"]

@@ -9,6 +9,7 @@ use core::fmt;
 
 use arch::entry::ApStart;
 use kernel::roster::Fate;
+use kernel::shown;
 use smp::CpuId;
 use spin::Once;
 
@@ -93,7 +94,7 @@ impl Standing {
 
     /// Why it is not online.
     pub fn reason(&self) -> impl fmt::Display + '_ {
-        fmt::from_fn(move |f| match self {
+        shown::by(move |f| match self {
             Self::Is(_) => Ok(()),
             Self::Absent => f.write_str("did not come"),
             Self::Late => f.write_str("came too late, and parks"),

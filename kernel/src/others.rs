@@ -19,6 +19,7 @@ use arch::apic::Mode;
 use arch::cpu::Features;
 use arch::entry::{ApStart, Identity};
 use kernel::roster::{self, Entry, Fate, Limits};
+use kernel::shown;
 use mm::error::Result;
 use mm::frame::PAGE_SIZE;
 use mm::frame_bitmap::RunRequest;
@@ -191,11 +192,11 @@ fn say_who_is_left_out(members: &[Member]) {
         }
         let nr_more = members[index + 1..].iter().filter(|other| is_told(other)).count();
         let verb = if member.fate.is_parked() { "parked" } else { "ignored" };
-        let id = fmt::from_fn(|f| match member.fate {
+        let id = shown::by(|f| match member.fate {
             Fate::NoEntry => Ok(()),
             _ => write!(f, " (APIC id {})", member.apic_id),
         });
-        let more = fmt::from_fn(|f| if nr_more > 0 { write!(f, "; {nr_more} more like it") } else { Ok(()) });
+        let more = shown::by(|f| if nr_more > 0 { write!(f, "; {nr_more} more like it") } else { Ok(()) });
         log!("cpus: entry {}{id} is {verb}: {}{more}", member.place, member.fate);
     }
 }
@@ -323,7 +324,7 @@ fn give_up_on_the_rest(members: &[Member]) {
         }
     }
     if let Some((lowest, highest)) = apic_ids {
-        let to = fmt::from_fn(|f| if lowest < highest { write!(f, " to {highest}") } else { Ok(()) });
+        let to = shown::by(|f| if lowest < highest { write!(f, " to {highest}") } else { Ok(()) });
         log!("cpus: cpu {absent} (APIC id {lowest}{to}) did not come; going on without");
     }
 }

@@ -6,6 +6,7 @@ use kernel::args::{ArgError, Args};
 use kernel::json;
 use kernel::report::{self, Cell, Format};
 use kernel::roster::Fate;
+use kernel::shown;
 use smp::shootdown::{CounterValues, Mode};
 
 use super::{Command, Out, Status};
@@ -100,7 +101,7 @@ fn print_missing() {
         } else {
             let ids = Span(first.apic_id.into(), last.apic_id.into());
             let cpus = first.cpu().zip(last.cpu()).map(|(from, to)| Span(from.index() as u64, to.index() as u64));
-            let cpu = fmt::from_fn(|f| cpus.as_ref().map_or(Ok(()), |cpus| write!(f, ", cpu {cpus}")));
+            let cpu = shown::by(|f| cpus.as_ref().map_or(Ok(()), |cpus| write!(f, ", cpu {cpus}")));
             println!("entry {places}, APIC id {ids}{cpu}: {standing}: {reason}");
         }
     }

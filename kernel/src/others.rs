@@ -338,23 +338,29 @@ fn stop_unlisted(members: &[Member], first: u32) -> core::result::Result<bool, H
         let can_be = !members.is_empty() && members.iter().all(|member| !member.fate.is_flaw());
         return if can_be { Ok(true) } else { Err(Held::Unknown) };
     };
-    let mut nr_stopped = 0;
+    let (mut nr_stopped, mut nr_out_of_reach) = (0, 0);
     for &apic_id in in_tables {
         let is_listed = members.iter().filter(is_known).any(|member| member.apic_id == apic_id);
         if apic_id == first || is_listed {
             continue;
         }
-        nr_stopped += 1;
-        if let Some(apic) = machine::apic() {
-            // SAFETY: not the first CPU, and none that runs the kernel: those are all listed, by the APIC ids that they
-            // have compared with their own. One that xAPIC mode cannot name was not started in it either.
-            let _ = unsafe { apic.send_init(apic_id) };
+        // SAFETY: not the first CPU, and none that runs the kernel: those are all listed, by the APIC ids that they have
+        // compared with their own.
+        match machine::apic().map(|apic| unsafe { apic.send_init(apic_id) }) {
+            Some(Ok(_)) => nr_stopped += 1,
+            // One that this mode cannot name was not started in it either.
+            _ => nr_out_of_reach += 1,
         }
+    }
+    if nr_out_of_reach > 0 {
+        log!(
+            "cpus: {nr_out_of_reach} that ACPI names have APIC ids that xAPIC mode cannot name, and stay where they are"
+        );
     }
     if nr_stopped > 0 {
         log!("cpus: {nr_stopped} that ACPI names and the bootloader does not list are stopped");
         let deadline = Deadline::after_ns(INIT_NS);
         machine::wait_until(|| false, || deadline.has_passed());
     }
-    Ok(nr_stopped > 0)
+    Ok(nr_stopped + nr_out_of_reach > 0)
 }

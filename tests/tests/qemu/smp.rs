@@ -114,6 +114,12 @@ pub(crate) fn tests() -> Vec<Test> {
             // Without x2APIC mode QEMU cannot have ids above 254.
             sparse(Settings { apic_ids: ids("0,7,19,254"), ..xapic(script(1, "")) })
         }),
+        Test::new("smp::an-id-that-xapic-mode-cannot-name", || {
+            let settings = Settings { apic_ids: ids("0,9,261"), append: "chaos=mp:xapic".into(), ..script(1, "") };
+            let run = Run::of(Settings { cmd: "stress 4000; smp; mem; quit".into(), ..settings })?;
+            run.ends(End::CommandFailed)?.says("cpus: 1 that ACPI names have APIC ids that xAPIC mode cannot name")?;
+            run.says("2 of 3 CPUs online")?.judges("stress", &[true])?.adds_up(1)?.passes()
+        }),
         Test::new("smp::clusters-are-told-at-once", clusters),
         Test::new("smp::large-apic-ids-by-limine", || {
             if let Err(why) = image::limine_dir() {
@@ -154,7 +160,7 @@ fn large_ids(settings: Settings) -> Settings {
 /// The machine comes up, does what a machine has to, and says what is wrong.
 fn survives(lie: &Lie) -> Outcome {
     let append = format!("chaos=mp:{} cpu-wait-ms=1000", lie.name);
-    let run = Run::of(Settings { append, ..script(4, "smp; stress 4000; mem; quit") })?;
+    let run = Run::of(Settings { append, ..script(4, "smp; stress 1000; mem; quit") })?;
     let (online, known) = lie.online;
     let end = if online == known { End::Success } else { End::CommandFailed };
     let taken = if lie.is_reclaimed { "taken over from the bootloader" } else { "the bootloader's is left alone" };
@@ -167,7 +173,7 @@ fn sparse(settings: Settings) -> Outcome {
     let is_x2apic = !settings.cpu.contains("-x2apic");
     let mut apic_ids: Vec<u32> = settings.apic_ids.to_string().split(',').filter_map(|id| id.parse().ok()).collect();
     apic_ids.sort_unstable();
-    let run = Run::of(Settings { cmd: "cpus; tlb pages=16; stress 8000; smp; smp nmi; mem; quit".into(), ..settings })?;
+    let run = Run::of(Settings { cmd: "cpus; tlb pages=16; stress 2000; smp; smp nmi; mem; quit".into(), ..settings })?;
     run.ends(End::Success)?.says(kernel::apic_mode(is_x2apic))?.says("4 of 4 CPUs online")?;
     let found: Vec<u32> =
         rows(kernel::answer(run.serial(), "cpus")).iter().filter_map(|row| row.get(1)?.parse().ok()).collect();
@@ -219,7 +225,7 @@ fn late() -> Outcome {
 
 fn left_out() -> Outcome {
     let run =
-        Run::of(Settings { append: "cpus=3".into(), ..script(6, "smp; cpus; tlb pages=16; stress 8000; mem; quit") })?;
+        Run::of(Settings { append: "cpus=3".into(), ..script(6, "smp; cpus; tlb pages=16; stress 2000; mem; quit") })?;
     run.ends(End::Success)?.says("cpus: entry 3 (APIC id 3) is parked: not asked for, by cpus=; 2 more like it")?;
     run.says("entry 3 to 5, APIC id 3 to 5: Parked: not asked for, by cpus=")?.says("3 of 3 CPUs online")?;
     run.says("taken over from the bootloader")?.judges("stress", &[true])?.adds_up(1)?;
@@ -232,7 +238,7 @@ fn left_out() -> Outcome {
 fn poisoned() -> Outcome {
     for settings in [script(4, ""), Settings { append: "cpus=2".into(), ..script(4, "") }] {
         let append = format!("{} chaos=poison-reclaimed", settings.append);
-        let cmd = "stress 20000; smp nmi; tlb pages=16; stress 4000; mem; quit".into();
+        let cmd = "stress 6000; smp nmi; tlb pages=16; stress 2000; mem; quit".into();
         let run = Run::of(Settings { append, cmd, ..settings })?;
         run.ends(End::Success)?.says("taken over from the bootloader, poisoned")?;
         run.says(" CPUs answered an NMI")?.judges("stress", &[true, true])?.adds_up(1)?;

@@ -186,6 +186,10 @@ unsafe impl Machine for Cpu {
         unsafe { space::free_pages(addr.addr().get()) }
     }
 
+    fn purge_unmapped() {
+        space::purge();
+    }
+
     fn timestamp() -> u64 {
         tsc::read_serialised()
     }

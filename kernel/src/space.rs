@@ -10,13 +10,15 @@
 //! [`Mapped`], and only its owner changes the leaves. A range that is unmapped gives its frames and its addresses back
 //! after every CPU has acknowledged: the token that `mm` returns cannot be spent otherwise.
 //!
-//! Lock order: the arena is above the frame bitmap; it is not held while entries change, nor while waiting for CPUs.
+//! Lock order: the queues of lazy unmapping are taken alone; the arena is above the frame bitmap; it is not held while entries change, nor while waiting for CPUs.
 //! Context: any but an NMI.
 
 mod build;
 mod chain;
 mod format;
+mod frees;
 mod guard;
+mod lazy;
 
 use core::ptr::NonNull;
 
@@ -34,7 +36,9 @@ use crate::machine::{Cpu, HEAP, SHOOTDOWNS};
 pub use build::init;
 use chain::FrameChain;
 use format::{DirectMapTables, X86Format};
+use frees::Frees;
 pub use guard::{map_page_at, reserve_addresses, unmap_page_at};
+pub use lazy::{MAX_WAITING, Sums, lazy_limits, nr_purges, purge, set_lazy_limits, unmap_lazily, waiting};
 pub use mm::page_table::Attributes;
 
 type Tables = PageTable<X86Format, DirectMapTables>;
@@ -62,6 +66,8 @@ fn space() -> &'static Space {
 #[derive(Debug)]
 pub struct Mapped {
     range: VirtRange,
+    /// What its frames are accounted for as; nothing if the memory is not the kernel's to free.
+    kind: Option<Kind>,
 }
 
 impl Mapped {
@@ -76,19 +82,20 @@ impl Mapped {
     }
 }
 
-/// The proof that a round of shootdowns, begun at generation `begun`, has flushed `ranges` on every CPU.
+/// The proof that a round of shootdowns, begun at generation `begun`, has flushed `ranges` on every CPU; all there is, if
+/// none are named.
 struct Done<'a> {
     begun: u64,
-    ranges: &'a [Option<VirtRange>],
+    ranges: Option<&'a [Option<VirtRange>]>,
 }
 
-// SAFETY: a `Done` is made by `shoot_down` only, after a round over these ranges that was begun when `begun` was the
+// SAFETY: a `Done` is made by `shoot_down` and `lazy::shoot_down_all` only, after a round over these ranges that was begun when `begun` was the
 // newest generation has returned: then every CPU has flushed them, or is idle and flushes before it uses any of them.
 unsafe impl ShootdownDone for Done<'_> {
     fn covers(&self, range: VirtRange, since: u64) -> bool {
         // Generations are compared by distance: they may wrap.
         let is_later = self.begun.wrapping_sub(since) <= u64::MAX / 2;
-        is_later && self.ranges.contains(&Some(range))
+        is_later && self.ranges.is_none_or(|ranges| ranges.contains(&Some(range)))
     }
 }
 
@@ -96,7 +103,7 @@ fn shoot_down(ranges: &[Option<VirtRange>]) -> Done<'_> {
     let begun = SHOOTDOWNS.generation();
     let pages = ranges.iter().flatten().filter_map(|range| PageRange::new(range.start(), range.nr_pages()));
     SHOOTDOWNS.initiate(&Cpu, pages);
-    Done { begun, ranges }
+    Done { begun, ranges: Some(ranges) }
 }
 
 /// Maps `nr_pages` pages of zeroes at adjacent addresses.
@@ -127,10 +134,11 @@ pub fn map_filled(nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, 
 fn map_as(kind: Kind, nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, NonNull<u8>)) -> Result<Mapped> {
     let space = space();
     // What cannot be had at all must not take everybody's frames on the way to finding out.
-    if nr_pages as u64 > HEAP.frames().nr_free() + HEAP.page_counters().nr_frames {
+    let is_there = || nr_pages as u64 <= HEAP.frames().nr_free() + HEAP.page_counters().nr_frames;
+    if !is_there() && (purge().nr_pages == 0 || !is_there()) {
         return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
     }
-    let range = space.arena.lock().alloc(nr_pages, 1)?;
+    let range = take_addresses(nr_pages, 1)?;
     // The frames first: page tables stay for good, so they are made for a mapping that will be.
     let result = FrameChain::alloc(nr_pages, kind).and_then(|frames| {
         space.tables.reserve_tables(range)?;
@@ -144,7 +152,7 @@ fn map_as(kind: Kind, nr_pages: usize, attributes: Attributes, fill: impl Fn(usi
         give_back(range);
         return Err(error);
     }
-    Ok(Mapped { range })
+    Ok(Mapped { range, kind: Some(kind) })
 }
 
 /// An iterator whose length is known from elsewhere.
@@ -168,6 +176,15 @@ impl<I: Iterator> Iterator for Exactly<I> {
 }
 
 impl<I: Iterator> ExactSizeIterator for Exactly<I> {}
+
+/// Takes addresses from the arena; from those that wait for a purge, if there are no others.
+fn take_addresses(nr_pages: usize, align_pages: usize) -> Result<VirtRange> {
+    let attempt = || space().arena.lock().alloc(nr_pages, align_pages);
+    match attempt() {
+        Err(Error::OutOfMemory { .. }) if purge().nr_ranges > 0 => attempt(),
+        result => result,
+    }
+}
 
 /// Gives addresses back to the arena.
 fn give_back(range: VirtRange) {
@@ -199,33 +216,28 @@ pub unsafe fn unmap_batch(batch: impl IntoIterator<Item = Mapped>) {
         for ((token, range), mapped) in tokens.iter_mut().zip(&mut ranges).zip(&mut batch) {
             *range = Some(mapped.range);
             // SAFETY: as promised by the caller, and the range was its owner's to unmap.
-            *token = Some(unsafe { take_out(mapped.range) });
+            *token = Some((unsafe { take_out(mapped.range) }, mapped.kind));
         }
         let done = shoot_down(&ranges);
-        for token in tokens.into_iter().flatten() {
-            release(token, &done);
+        for (token, kind) in tokens.into_iter().flatten() {
+            release(token, kind, &done);
         }
     }
 }
 
-/// Frees the frames of a range that is out of every TLB, and its addresses.
-fn release(token: Token, done: &Done<'_>) {
+/// Frees the frames of a range that is out of every TLB, if they are of a `kind` of ours, and its addresses.
+fn release(token: Token, kind: Option<Kind>, done: &Done<'_>) {
     let range = token.range();
-    free_frames(token, done);
+    free_frames(token, kind, done);
     give_back(range);
 }
 
 /// Frees the frames of a range that is out of every TLB.
-fn free_frames(token: Token, done: &Done<'_>) {
-    let range = token.range();
+fn free_frames(token: Token, kind: Option<Kind>, done: &Done<'_>) {
+    let mut frees = kind.map(Frees::new);
     token.release(done, |extent| {
-        let run = extent.frames().unwrap_or_else(|| panic!("{extent:x?} is no memory of ours"));
-        for frame in run.iter() {
-            let kind = kind_of(frame);
-            // SAFETY: no page table names the frame, and no CPU remembers that one did.
-            if let Err(error) = unsafe { HEAP.frames().free(frame, kind) } {
-                panic!("a frame of {range:x?} cannot be freed: {error}");
-            }
+        if let Some(frees) = &mut frees {
+            frees.add(extent);
         }
     });
 }
@@ -288,7 +300,7 @@ pub fn pages_at(addr: usize) -> Option<usize> {
     (kind_of(frame) == Kind::Large).then_some(nr_pages)
 }
 
-/// Unmaps the range that starts at `addr`, from [`alloc_pages`].
+/// Unmaps the range that starts at `addr`, from [`alloc_pages`], lazily.
 ///
 /// # Errors
 ///
@@ -308,8 +320,7 @@ pub unsafe fn free_pages(addr: usize) -> Result<()> {
         // SAFETY: as promised by the caller.
         unsafe { take_out(range) }
     };
-    let ranges = [Some(token.range())];
-    release(token, &shoot_down(&ranges));
+    lazy::wait_for_purge(token, Some(Kind::Large));
     Ok(())
 }
 
@@ -321,7 +332,7 @@ pub unsafe fn free_pages(addr: usize) -> Result<()> {
 pub fn map_device(phys: u64, nr_bytes: usize) -> Result<*mut u8> {
     let offset = phys as usize % PAGE_SIZE;
     let nr_pages = (offset + nr_bytes).div_ceil(PAGE_SIZE);
-    let range = space().arena.lock().alloc(nr_pages, 1)?;
+    let range = take_addresses(nr_pages, 1)?;
     let mapped = space().tables.map(range, phys - offset as u64, Attributes::DEVICE, Level::L1);
     mapped.inspect_err(|_| give_back(range))?;
     Ok((range.start() + offset) as *mut u8)

@@ -34,6 +34,8 @@
 
 mod format;
 mod protect;
+#[cfg(not(loom))]
+mod purge_queue;
 #[cfg(test)]
 mod tests;
 mod unmap;
@@ -47,6 +49,8 @@ use walk::{Slot, Step};
 
 pub use format::{Attributes, Cache, Entry, Format, Level, Tables};
 pub use protect::{Downgraded, Protected};
+#[cfg(not(loom))]
+pub use purge_queue::{DEFAULT_MAX_PAGES, MAX_WAITING, NR_QUEUES, PurgeQueue, Purged, Purging, Put, Waits};
 pub use unmap::{Extent, ShootdownDone, Unmapped};
 pub use walk::{Leaf, Mapping};
 

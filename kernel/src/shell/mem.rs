@@ -19,6 +19,7 @@ pub const COMMANDS: &[Command] = &[Command {
     usage: "[--json]",
     help: "where every frame is; fails if they do not add up",
     details: "usable = kernel + page tables + slabs + large + page magazines + mapped + free, to the frame; and\n\
+              waiting, if ranges are unmapped whose frames wait for the next purge; and\n\
               quarantined, if a slab was overwritten and is out of use; and retired, if `memtest` found frames bad.\n\
               Each use counts its own frames; the frame table is counted beside that, and must agree.",
     run: mem,
@@ -29,11 +30,22 @@ struct Identity {
     boot: BootMemory,
     account: Account,
     nr_tables: u64,
+    /// Frames that are large or mapped to the account, and in truth wait for a purge.
+    waiting: space::Sums,
 }
 
 impl Identity {
     fn take() -> Self {
-        Self { boot: boot_memory(), account: HEAP.account(), nr_tables: space::nr_tables() }
+        let waiting = space::waiting();
+        let account = HEAP.account();
+        // Another CPU may purge between the two.
+        let at_most = |nr_frames: u64, kind| nr_frames.min(account.nr_used(kind));
+        let waiting = space::Sums {
+            nr_mapped: at_most(waiting.nr_mapped, Kind::Mapped),
+            nr_large: at_most(waiting.nr_large, Kind::Large),
+            ..waiting
+        };
+        Self { boot: boot_memory(), account, nr_tables: space::nr_tables(), waiting }
     }
 
     fn kernel(&self) -> u64 {
@@ -41,15 +53,16 @@ impl Identity {
     }
 
     /// Where the frames are: a name for people, one for programs, how many.
-    fn parts(&self) -> [(&'static str, &'static str, u64); 9] {
-        let account = &self.account;
+    fn parts(&self) -> [(&'static str, &'static str, u64); 10] {
+        let (account, waiting) = (&self.account, &self.waiting);
         [
             ("kernel", "kernel", self.kernel()),
             ("page tables", "page_table", account.nr_used(Kind::PageTable)),
             ("slabs", "slab", account.nr_used(Kind::Slab)),
-            ("large", "large", account.nr_used(Kind::Large)),
+            ("large", "large", account.nr_used(Kind::Large) - waiting.nr_large),
             ("page magazines", "page_magazine", account.nr_cached),
-            ("mapped", "mapped", account.nr_used(Kind::Mapped)),
+            ("mapped", "mapped", account.nr_used(Kind::Mapped) - waiting.nr_mapped),
+            ("waiting", "waiting", waiting.nr_mapped + waiting.nr_large),
             ("free", "free", account.nr_free),
             ("quarantined", "quarantined", account.nr_used(Kind::Quarantined)),
             ("retired", "retired", account.nr_used(Kind::Retired)),
@@ -150,10 +163,13 @@ fn print_table(identity: &Identity) {
         println!("  {name:<16} {:>11} frames  {:>10}", Count(nr_frames), Bytes(nr_frames * PAGE_SIZE as u64));
     };
     line("usable", identity.boot.nr_usable);
-    const ONLY_IF_ANY: [&str; 4] = ["lost", "quarantined", "guarded", "retired"];
+    const ONLY_IF_ANY: [&str; 5] = ["waiting", "lost", "quarantined", "guarded", "retired"];
     let is_shown = |&(name, _, size): &(&str, &str, u64)| size > 0 || !ONLY_IF_ANY.contains(&name);
     for (name, _, nr_frames) in identity.parts().into_iter().filter(is_shown) {
         line(name, nr_frames);
+        if name == "waiting" {
+            println!("    in ranges that are unmapped {:>13}", Count(identity.waiting.nr_ranges));
+        }
         if name == "slabs" {
             for (name, _, nr_bytes) in identity.slab_parts().into_iter().filter(is_shown) {
                 println!("    of these {name:<13} {:>21}", Bytes(nr_bytes));
@@ -187,6 +203,7 @@ fn print_json(identity: &Identity, is_ok: bool) -> core::fmt::Result {
         for (_, name, nr_frames) in identity.parts() {
             object.number_in(name, "_frames", nr_frames);
         }
+        object.number("waiting_ranges", identity.waiting.nr_ranges);
         object.number_in("difference", "_frames", identity.difference());
         for (_, name, nr_bytes) in identity.slab_parts() {
             object.number_in(name, "_bytes", nr_bytes);

@@ -17,33 +17,37 @@ use crate::{input, per_cpu};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "tlb",
-    usage: "[pages=N] [--json]",
-    help: "unmap pages one by one and in batches; count the interrupts",
-    details: "All other CPUs are kept running, so that each has to be told. Three counts of writes to the\n\
+    usage: "[pages=N] [lazy=N] [--json]",
+    help: "unmap pages one by one, in batches and lazily; count the interrupts",
+    details: "All other CPUs are kept running, so that each has to be told. Counts of writes to the\n\
               interrupt command register for N single-page unmaps: the naive way (one to each CPU for each page),\n\
-              one round for each page, and one round for each batch; then one batch with all other CPUs idle.",
+              one round for each page, one round for each batch, and lazily, with the last purge (lazy=N: once N pages\n\
+              wait); then one batch with all other CPUs idle.",
     run: tlb,
 }];
 
 fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
     let nr_pages = args.number("pages", 1..=4096)?.unwrap_or(32) as usize;
+    let (default_ranges, default_pages) = space::lazy_limits();
+    let lazy =
+        args.number("lazy", 1..=space::MAX_WAITING as u64)?.map_or(default_ranges, |nr_ranges| nr_ranges as usize);
     let is_json = args.flag("--json");
     args.finish(usage)?;
-    let Some([naive, single, batched]) = with_busy_cpus(|| {
-        SHOOTDOWNS.settings().set_mode(Mode::Naive);
-        let naive = writes_for(nr_pages, false);
-        SHOOTDOWNS.settings().set_mode(Mode::Coalescing);
-        Some([naive?, writes_for(nr_pages, false)?, writes_for(nr_pages, true)?])
-    }) else {
+    space::purge();
+    space::set_lazy_limits(lazy, default_pages);
+    let counted = counts_with_busy_cpus(nr_pages);
+    space::set_lazy_limits(default_ranges, default_pages);
+    let Some(([naive, single, batched, lazy], nr_purges)) = counted else {
         println!("tlb: stopped, or no memory for {nr_pages} pages");
         return Ok(Status::Failed);
     };
     wait_for_idle_cpus();
-    let Some(idle) = writes_for(nr_pages, true) else { return Ok(Status::Failed) };
+    let Some(idle) = writes_for(nr_pages, Way::Batched) else { return Ok(Status::Failed) };
     if SHOOTDOWNS.settings().drops_ipis() {
         println!("tlb: interrupts are dropped (chaos), so these counts mean nothing");
     }
-    let counts = [("naive", naive), ("one by one", single), ("batched", batched), ("batched, all idle", idle)];
+    let counts =
+        [("naive", naive), ("one by one", single), ("batched", batched), ("lazily", lazy), ("batched, all idle", idle)];
     if is_json {
         return Ok(print_json(nr_pages, counts));
     }
@@ -54,10 +58,24 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     for (name, count) in counts {
         println!("  {name:<18} {:>8}   {:.3} per page", Count(count), Ratio(count, nr_pages as u64));
     }
+    println!("tlb: {nr_purges} rounds made the lazily unmapped pages free");
     Ok(Status::Ok)
 }
 
-fn print_json(nr_pages: usize, counts: [(&str, u64); 4]) -> Status {
+/// Writes by each way, all other CPUs busy, and the purges of the lazy one.
+fn counts_with_busy_cpus(nr_pages: usize) -> Option<([u64; 4], u64)> {
+    with_busy_cpus(|| {
+        SHOOTDOWNS.settings().set_mode(Mode::Naive);
+        let naive = writes_for(nr_pages, Way::OneByOne);
+        SHOOTDOWNS.settings().set_mode(Mode::Coalescing);
+        let [single, batched] = [Way::OneByOne, Way::Batched].map(|way| writes_for(nr_pages, way));
+        let before = space::nr_purges();
+        let lazy = writes_for(nr_pages, Way::Lazily);
+        Some(([naive?, single?, batched?, lazy?], space::nr_purges() - before))
+    })
+}
+
+fn print_json(nr_pages: usize, counts: [(&str, u64); 5]) -> Status {
     let printed = counts.into_iter().try_for_each(|(method, count)| {
         json::line(&mut Out, |object| {
             object.text("kind", "tlb");
@@ -80,8 +98,16 @@ fn wait_for_idle_cpus() {
     machine::wait_until(all_are, || deadline.has_passed());
 }
 
+/// How pages are unmapped.
+#[derive(Clone, Copy)]
+enum Way {
+    OneByOne,
+    Batched,
+    Lazily,
+}
+
 /// Interrupt command writes that unmapping `nr_pages` single pages takes; `None` without memory.
-fn writes_for(nr_pages: usize, is_batch: bool) -> Option<u64> {
+fn writes_for(nr_pages: usize, way: Way) -> Option<u64> {
     let mut ranges = Vec::new();
     ranges.try_reserve(nr_pages).ok()?;
     while ranges.len() < nr_pages
@@ -94,13 +120,16 @@ fn writes_for(nr_pages: usize, is_batch: bool) -> Option<u64> {
     let before = counters.values().ipis_sent;
     // SAFETY: the ranges are ours, and nobody else knows of them.
     unsafe {
-        if is_batch {
-            space::unmap_batch(ranges.drain(..));
-        } else {
-            unmap_one_by_one(&mut ranges);
-            // What a Ctrl-C left.
-            space::unmap_batch(ranges.drain(..));
+        match way {
+            Way::OneByOne => unmap_one_by_one(&mut ranges),
+            Way::Batched => {}
+            Way::Lazily => {
+                ranges.drain(..).for_each(|range| space::unmap_lazily(range));
+                space::purge();
+            }
         }
+        // All, or what a Ctrl-C left.
+        space::unmap_batch(ranges.drain(..));
     }
     (is_complete && !input::is_cancelled()).then(|| counters.values().ipis_sent - before)
 }

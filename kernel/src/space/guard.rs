@@ -2,6 +2,8 @@
 //!
 //! The addresses are a range of the arena that never goes back, so nobody else maps there. Each page has one owner at a
 //! time, whom the heap's ring of slots chooses.
+//!
+//! Never lazily: a guarded object is there so that a use after its free is a fault at once, on every CPU.
 
 use core::ptr::NonNull;
 
@@ -17,7 +19,7 @@ use crate::machine::HEAP;
 /// its own, and for want of memory or addresses.
 pub fn reserve_addresses(nr_pages: usize) -> Option<NonNull<u8>> {
     let space = SPACE.get()?;
-    let range = space.arena.lock().alloc(nr_pages, 1).ok()?;
+    let range = super::take_addresses(nr_pages, 1).ok()?;
     if space.tables.reserve_tables(range).is_err() {
         super::give_back(range);
         return None;
@@ -59,6 +61,6 @@ pub unsafe fn unmap_page_at(addr: usize) -> Result<()> {
     let range = VirtRange::new(addr, 1).ok_or(foreign)?;
     // SAFETY: as promised by the caller.
     let token = unsafe { space().tables.unmap(range) }.map_err(|_| foreign)?;
-    free_frames(token, &shoot_down(&[Some(range)]));
+    free_frames(token, Some(Kind::Mapped), &shoot_down(&[Some(range)]));
     Ok(())
 }

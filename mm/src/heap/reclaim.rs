@@ -176,6 +176,7 @@ impl<M: Machine> Heap<M> {
 
     pub(super) fn reclaim_alone(&self, exclusive: &Exclusive<'_>) {
         self.nr_reclaims_begun.fetch_add(1, Ordering::AcqRel);
+        M::purge_unmapped();
         M::drain_other_cpus();
         self.empty_what_is_here(exclusive);
     }

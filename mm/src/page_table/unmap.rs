@@ -1,7 +1,7 @@
 //! Unmapping, and the token that keeps the frames of an unmapped range until no TLB knows it any more.
 
-use super::walk::Step;
-use super::{Entry, Format, PageTable, Tables};
+use super::walk::{LeafTable, Step};
+use super::{Entry, Format, Level, PageTable, Tables};
 use crate::arena::VirtRange;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
@@ -50,6 +50,8 @@ pub struct Unmapped<'t, F: Format, T: Tables> {
     table: &'t PageTable<F, T>,
     range: VirtRange,
     since: u64,
+    /// The table with all of the range's entries, if that is one; tables stay, so that no walk is due to find it again.
+    leaf_table: Option<LeafTable>,
 }
 
 impl<F: Format, T: Tables> Unmapped<'_, F, T> {
@@ -68,9 +70,19 @@ impl<F: Format, T: Tables> Unmapped<'_, F, T> {
     /// # Panics
     /// If `proof` does not cover the range: then its frames could still be written to by their old addresses.
     pub fn release(self, proof: &impl ShootdownDone, mut sink: impl FnMut(Extent)) {
-        let (table, range, since) = (self.table, self.range, self.since);
+        let (table, range, since, leaf_table) = (self.table, self.range, self.since, self.leaf_table);
         core::mem::forget(self);
         assert!(proof.covers(range, since), "{range:x?}, unmapped after round {since}, was not flushed since");
+        if let Some(leaf_table) = leaf_table {
+            for (page, entry) in table.entries(leaf_table, range) {
+                let Entry::Quarantined { phys } = table.format.decode(Level::L1, entry.load(Ordering::Relaxed)) else {
+                    panic!("{:#x} was to be in quarantine", page as usize * PAGE_SIZE);
+                };
+                entry.store(0, Ordering::Release);
+                sink(Extent { phys, nr_pages: 1 });
+            }
+            return;
+        }
         let done = table.visit(range, |slot| {
             let Entry::Quarantined { phys } = slot.decoded else {
                 panic!("{:#x} was to be in quarantine, and is {:?}", slot.addr(), slot.decoded);
@@ -101,6 +113,9 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// # Safety
     /// The range is the caller's, and nobody uses what it is mapped to by these addresses any more.
     pub unsafe fn unmap(&self, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
+        if let Some(leaf_table) = self.leaf_table(range) {
+            return self.unmap_in(leaf_table, range);
+        }
         self.check_whole_leaves(range)?;
         let done = self.visit(range, |slot| {
             let Entry::Leaf { phys, .. } = slot.decoded else {
@@ -112,7 +127,26 @@ impl<F: Format, T: Tables> PageTable<F, T> {
             Ok(Step::Over)
         });
         assert_eq!(done, Ok(()), "unmapping {range:x?}");
-        Ok(Unmapped { table: self, range, since: self.tables.newest_round() })
+        Ok(Unmapped { table: self, range, since: self.tables.newest_round(), leaf_table: None })
+    }
+
+    /// As `unmap`, of pages whose entries all lie in `leaf_table`: one walk in all, where the general way takes three.
+    fn unmap_in(&self, leaf_table: LeafTable, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
+        let phys_at = |value| match self.format.decode(Level::L1, value) {
+            Entry::Leaf { phys, .. } => Some(phys),
+            _ => None,
+        };
+        for (page, entry) in self.entries(leaf_table, range) {
+            phys_at(entry.load(Ordering::Relaxed)).ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?;
+        }
+        for (page, entry) in self.entries(leaf_table, range) {
+            let Some(phys) = phys_at(entry.load(Ordering::Relaxed)) else {
+                panic!("{:#x} changed while its owner unmapped it", page as usize * PAGE_SIZE);
+            };
+            // A swap and SeqCst: as in `unmap`.
+            entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);
+        }
+        Ok(Unmapped { table: self, range, since: self.tables.newest_round(), leaf_table: Some(leaf_table) })
     }
 
     /// Sees that `range` is mapped all through, by leaves that do not reach out of it.

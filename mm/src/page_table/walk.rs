@@ -4,6 +4,7 @@ use super::{Attributes, Entry, Format, Level, PageTable, Tables};
 use crate::arena::VirtRange;
 use crate::error::Result;
 use crate::frame::PAGE_SIZE;
+use core::num::NonZeroU64;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +29,10 @@ impl Slot<'_> {
         self.pages.start as usize * PAGE_SIZE
     }
 }
+
+/// Physical address of a table of L1: never 0, which is nobody's table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeafTable(NonZeroU64);
 
 /// Where a visit goes on.
 pub(super) enum Step {
@@ -121,6 +126,29 @@ impl<F: Format, T: Tables> PageTable<F, T> {
             start = end;
         }
         Ok(())
+    }
+
+    /// The table of L1 with the entries of all pages of `range`; `None` if they are spread over several, or larger.
+    pub(super) fn leaf_table(&self, range: VirtRange) -> Option<LeafTable> {
+        let Range { start, end } = range.page_numbers();
+        let is_spread = (start ^ (end - 1)) >= Level::L2.nr_pages();
+        if is_spread {
+            return None;
+        }
+        let mut table = self.root;
+        for level in [Level::L4, Level::L3, Level::L2] {
+            // Acquire: as in `slot`.
+            let value = self.tables.entry(table, level.index_of(start)).load(Ordering::Acquire);
+            let Entry::Table(below) = self.format.decode(level, value) else { return None };
+            table = below;
+        }
+        NonZeroU64::new(table).map(LeafTable)
+    }
+
+    /// The entries in `leaf_table` of the pages of `range`, which all lie in it, with their page numbers.
+    pub(super) fn entries(&self, leaf_table: LeafTable, range: VirtRange) -> impl Iterator<Item = (u64, &AtomicU64)> {
+        let table = leaf_table.0.get();
+        range.page_numbers().map(move |page| (page, self.tables.entry(table, Level::L1.index_of(page))))
     }
 
     /// The entry that names no table and stands for page number `page`, with all its pages.

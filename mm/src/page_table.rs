@@ -9,6 +9,9 @@
 //!     └ the frames are the mapper's                      the frames go to the sink
 //! ```
 //!
+//! To lead elsewhere or by leaves of another size ([`remap`](PageTable::remap), [`split`](PageTable::split)) is to break
+//! and to make again: `Leaf → Quarantined → Leaf`, with a shootdown between; the range is never empty meanwhile.
+//!
 //! Unmapping allocates nothing: until every CPU has dropped the translation, the entry itself remembers the frames, with
 //! its present bit clear. The [`Unmapped`] token stands for such a range, and gives the frames up only for the proof of
 //! a finished shootdown. A range that is quarantined cannot be mapped.
@@ -21,8 +24,9 @@
 //!   in it. Two owners never share a leaf entry; if they do all the same, the compare-exchange notices and panics.
 //! - They do share tables. A missing one is installed by compare-exchange; who loses the race gives its frame back by
 //!   [`Tables::free_table`] and uses the winner's. Nobody waits.
-//! - Tables are never freed or replaced (so no walk, and no paging-structure cache of a CPU, can meet a stale one).
-//!   They stay where a large leaf would fit later; smaller leaves are used there.
+//! - Tables are never freed (so no walk, and no paging-structure cache of a CPU, can meet a stale one). Mapping leaves
+//!   them where a large leaf would fit later, and uses smaller ones there. Only the owner of all that a table stands for
+//!   can take it out, by a remapping; it is used again, at the same level: see [`spares`].
 //! - The hardware sets accessed and dirty bits at any time: leaves change by atomic read-modify-write only.
 //!
 //! No flush on the way from `Empty` to `Leaf`: TLBs do not keep entries that are not present.
@@ -36,6 +40,9 @@ mod format;
 mod protect;
 #[cfg(not(loom))]
 mod purge_queue;
+mod remap;
+mod spares;
+mod split;
 #[cfg(test)]
 mod tests;
 mod unmap;
@@ -44,13 +51,16 @@ mod walk;
 use crate::arena::VirtRange;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, PAGE_SIZE};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use remap::Target;
 use walk::{Slot, Step};
 
 pub use format::{Attributes, Cache, Entry, Format, Level, Tables};
 pub use protect::{Downgraded, Protected};
 #[cfg(not(loom))]
 pub use purge_queue::{DEFAULT_MAX_PAGES, MAX_WAITING, NR_QUEUES, PurgeQueue, Purged, Purging, Put, Waits};
+pub use remap::Remapping;
+pub use split::Splitting;
 pub use unmap::{Extent, ShootdownDone, Unmapped};
 pub use walk::{Leaf, Mapping};
 
@@ -64,6 +74,8 @@ pub struct PageTable<F, T> {
     tables: T,
     root: u64,
     nr_tables: AtomicUsize,
+    /// Tables of L1, and of L2, that were linked once and hang in no tree now: see [`spares`].
+    spares: [AtomicU64; 2],
 }
 
 impl<F: Format, T: Tables> PageTable<F, T> {
@@ -73,7 +85,8 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// What [`Tables::alloc_table`] says.
     pub fn new(format: F, tables: T) -> Result<Self> {
         let root = tables.alloc_table()?;
-        Ok(Self { format, tables, root, nr_tables: AtomicUsize::new(1) })
+        let spares = [const { AtomicU64::new(0) }; 2];
+        Ok(Self { format, tables, root, nr_tables: AtomicUsize::new(1), spares })
     }
 
     /// Physical address of the root table: what a CPU is given to use this tree.
@@ -81,7 +94,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         self.root
     }
 
-    /// Frames that are tables of this tree, the root included.
+    /// Frames that are tables of this tree, the root included, and those that it keeps for later or is about to link.
     pub fn nr_tables(&self) -> usize {
         self.nr_tables.load(Ordering::Relaxed)
     }
@@ -100,24 +113,19 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// # Panics
     /// If somebody else maps in the range at the same time.
     pub fn map(&self, range: VirtRange, phys: u64, attributes: Attributes, largest: Level) -> Result<()> {
-        let nr_bytes = (range.nr_pages() as u64).saturating_mul(PAGE_SIZE as u64);
-        let is_inside = phys.checked_add(nr_bytes).is_some_and(|end| end <= PHYS_END);
-        if !phys.is_multiple_of(PAGE_SIZE as u64) || !is_inside {
-            return Err(Error::BadRequest { value: phys as usize });
-        }
-        if largest == Level::L4 {
-            return Err(Error::BadRequest { value: largest as usize });
-        }
-        refuse_writable_code(range, attributes)?;
-        let first_page = range.page_numbers().start;
-        let phys_of = |slot: &Slot<'_>| phys + (slot.pages.start - first_page) * PAGE_SIZE as u64;
-        let fits = |slot: &Slot<'_>| {
-            slot.level == Level::L1
-                || slot.level <= largest && slot.is_whole() && phys_of(slot).is_multiple_of(slot.level.nr_bytes())
-        };
-        self.prepare(range, fits)?;
-        self.install(range, |slot| fits(slot).then(|| self.format.leaf(slot.level, phys_of(slot), attributes)));
+        let target = Target::new(range, phys, attributes, largest)?;
+        self.prepare(range, |slot| target.fits(slot))?;
+        self.install(range, |slot| target.fits(slot).then(|| target.leaf(&self.format, slot.level, slot.pages.start)));
         Ok(())
+    }
+
+    /// Adds all tables that [`map`](Self::map) with the same arguments needs, so that it cannot run out of memory any more.
+    ///
+    /// # Errors
+    /// As `map`.
+    pub fn reserve(&self, range: VirtRange, phys: u64, attributes: Attributes, largest: Level) -> Result<()> {
+        let target = Target::new(range, phys, attributes, largest)?;
+        self.prepare(range, |slot| target.fits(slot))
     }
 
     /// Maps the pages of `range` to `frames`, one after the other, wherever those are.
@@ -183,16 +191,14 @@ impl<F: Format, T: Tables> PageTable<F, T> {
 
     /// Puts a table where `slot` is empty, or finds the one that another CPU has put there meanwhile.
     fn add_table(&self, slot: &Slot<'_>) -> Result<u64> {
-        let table = self.tables.alloc_table()?;
+        let level = slot.level.below().expect("a small page fits always");
+        let (table, was_linked) = self.take_table(level)?;
         let entry = self.format.table(table);
         // Release: a walk that finds the entry finds the table zeroed. Acquire: the same, for the winner's table.
         match slot.entry.compare_exchange(slot.value, entry, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                self.nr_tables.fetch_add(1, Ordering::Relaxed);
-                Ok(table)
-            }
+            Ok(_) => Ok(table),
             Err(now) => {
-                self.tables.free_table(table);
+                self.return_table(level, table, was_linked);
                 match self.format.decode(slot.level, now) {
                     Entry::Table(winner) => Ok(winner),
                     _ => Err(Error::AlreadyMapped { addr: slot.addr() }),

@@ -22,6 +22,9 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// A bit of an entry that is not present, so free for us: "this was a leaf".
 const QUARANTINED: u64 = 1 << 9;
 
+/// Another: "this named a table".
+const QUARANTINED_TABLE: u64 = 1 << 10;
+
 impl X86Format {
     pub(super) fn new(no_execute: NoExecute) -> Self {
         Self { _no_execute: no_execute }
@@ -71,11 +74,19 @@ impl Format for X86Format {
         !phys & ADDRESS | QUARANTINED
     }
 
+    fn quarantined_table(&self, _level: Level, table: u64) -> u64 {
+        !table & ADDRESS | QUARANTINED_TABLE
+    }
+
     fn decode(&self, level: Level, value: u64) -> Entry {
         let entry = paging::Entry::from_raw(value);
         if !entry.is_present() {
-            let is_quarantined = value & QUARANTINED != 0;
-            return if is_quarantined { Entry::Quarantined { phys: !value & ADDRESS } } else { Entry::Empty };
+            let address = !value & ADDRESS;
+            return match value & (QUARANTINED | QUARANTINED_TABLE) {
+                0 => Entry::Empty,
+                QUARANTINED_TABLE => Entry::QuarantinedTable(address),
+                _ => Entry::Quarantined { phys: address },
+            };
         }
         if !entry.is_leaf(level_of(level)) {
             return Entry::Table(entry.table_address());

@@ -101,6 +101,8 @@ pub enum Entry {
         /// Physical address of its first byte.
         phys: u64,
     },
+    /// The physical address of a table that was taken out of the tree, and must be kept until no CPU remembers it.
+    QuarantinedTable(u64),
 }
 
 /// How entries are encoded. An implementor is a value, so that it can be the proof that the CPU knows the bits it uses.
@@ -120,6 +122,9 @@ pub trait Format {
     /// untrusted code runs: store its complement there.
     fn quarantined(&self, level: Level, phys: u64) -> u64;
 
+    /// An entry of `level` (L2 or L3) that the hardware takes as not present and that remembers the table at `table`.
+    fn quarantined_table(&self, level: Level, table: u64) -> u64;
+
     /// What an entry of `level` says. Bits that the hardware sets by itself (accessed, dirty) make no difference.
     fn decode(&self, level: Level, value: u64) -> Entry;
 
@@ -130,7 +135,7 @@ pub trait Format {
 /// Where tables live.
 pub trait Tables {
     /// Entry `index` (below 512) of the table at physical address `table`, which came from
-    /// [`alloc_table`](Self::alloc_table): the same entry every time, for as long as the table stays linked.
+    /// [`alloc_table`](Self::alloc_table): the same entry every time, until the table is given back.
     fn entry(&self, table: u64, index: usize) -> &AtomicU64;
 
     /// A frame of zeros for a table; its physical address.

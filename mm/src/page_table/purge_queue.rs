@@ -243,6 +243,12 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
     }
 }
 
+impl<W: Waits, M: Machine> Default for PurgeQueue<W, M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<W, M> fmt::Debug for PurgeQueue<W, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PurgeQueue").field("nr_purges", &self.nr_purges).finish_non_exhaustive()

@@ -3,6 +3,9 @@
 mod machine;
 mod model;
 mod out_of_tables;
+mod remap;
+mod remap_model;
+mod tlbs;
 
 use super::*;
 use crate::error::Error::*;

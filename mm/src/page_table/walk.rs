@@ -8,7 +8,7 @@ use core::num::NonZeroU64;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// An entry that does not name a table, as a walk met it.
+/// An entry as a walk met it.
 pub(super) struct Slot<'t> {
     pub(super) entry: &'t AtomicU64,
     pub(super) value: u64,
@@ -70,7 +70,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// Where `addr` leads; `None` if it is not mapped, quarantined, or not canonical.
     pub fn translate(&self, addr: usize) -> Option<Mapping> {
         let page = VirtRange::new(addr & !(PAGE_SIZE - 1), 1)?.page_numbers().start;
-        let slot = self.slot_of(page);
+        let slot = self.slot_at(page);
         match slot.decoded {
             Entry::Leaf { phys, attributes } => {
                 let offset = addr as u64 & (slot.level.nr_bytes() - 1);
@@ -87,7 +87,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         let Range { start: mut page, end } = range.page_numbers();
         core::iter::from_fn(move || {
             while page < end {
-                let slot = self.slot_of(page);
+                let slot = self.slot_at(page);
                 page = slot.pages.end;
                 if let Entry::Leaf { phys, attributes } = slot.decoded {
                     let range = VirtRange::new(slot.addr(), slot.level.nr_pages() as usize)?;
@@ -100,6 +100,18 @@ impl<F: Format, T: Tables> PageTable<F, T> {
 
     /// Calls `at` for every entry that stands for pages of `range` and names no table, in ascending order.
     pub(super) fn visit<'t>(&'t self, range: VirtRange, mut at: impl FnMut(Slot<'t>) -> Result<Step>) -> Result<()> {
+        self.visit_entries(range, |slot| match slot.decoded {
+            Entry::Table(below) => Ok(Step::Into(below)),
+            _ => at(slot),
+        })
+    }
+
+    /// As [`visit`](Self::visit), of entries that name tables as well, which `at` may step into or over.
+    pub(super) fn visit_entries<'t>(
+        &'t self,
+        range: VirtRange,
+        mut at: impl FnMut(Slot<'t>) -> Result<Step>,
+    ) -> Result<()> {
         self.visit_table(self.root, Level::L4, range.page_numbers(), &mut at)
     }
 
@@ -115,11 +127,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         while start < range.end {
             // Page numbers stay below 2^52 and this is at most 2^27 more.
             let end = ((start / level.nr_pages() + 1) * level.nr_pages()).min(range.end);
-            let slot = self.slot(table, level, start..end);
-            let step = match slot.decoded {
-                Entry::Table(below) => Step::Into(below),
-                _ => at(slot)?,
-            };
+            let step = at(self.slot(table, level, start..end))?;
             if let (Step::Into(table), Some(below)) = (step, level.below()) {
                 self.visit_table(table, below, start..end, at)?;
             }
@@ -152,7 +160,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     }
 
     /// The entry that names no table and stands for page number `page`, with all its pages.
-    fn slot_of(&self, page: u64) -> Slot<'_> {
+    pub(super) fn slot_at(&self, page: u64) -> Slot<'_> {
         let (mut table, mut level) = (self.root, Level::L4);
         loop {
             let first = page & !(level.nr_pages() - 1);

@@ -17,6 +17,7 @@ const WRITABLE: u64 = 1 << 1;
 const UNCACHED: u64 = 1 << 4;
 const LARGE: u64 = 1 << 7;
 const QUARANTINED: u64 = 1 << 9;
+const QUARANTINED_TABLE: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDR: u64 = 0x000f_ffff_ffff_f000;
 
@@ -41,10 +42,16 @@ impl Format for Bits {
         phys | QUARANTINED
     }
 
+    fn quarantined_table(&self, _level: Level, table: u64) -> u64 {
+        table | QUARANTINED_TABLE
+    }
+
     fn decode(&self, level: Level, value: u64) -> Entry {
         let phys = value & ADDR;
         if value == 0 {
             Entry::Empty
+        } else if value & (PRESENT | QUARANTINED_TABLE) == QUARANTINED_TABLE {
+            Entry::QuarantinedTable(phys)
         } else if value & PRESENT == 0 {
             Entry::Quarantined { phys }
         } else if level != Level::L1 && value & LARGE == 0 {

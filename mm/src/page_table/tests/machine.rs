@@ -1,8 +1,8 @@
 //! A machine for the walker: a `Vec` of tables, an entry format like the hardware's, a clock of shootdown rounds.
 
 use super::super::*;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::vec::Vec;
 
 const PRESENT: u64 = 1 << 0;
@@ -13,6 +13,7 @@ pub(super) const ACCESSED: u64 = 1 << 5;
 pub(super) const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const QUARANTINED: u64 = 1 << 9;
+const QUARANTINED_TABLE: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDR: u64 = 0x000f_ffff_ffff_f000;
 
@@ -50,9 +51,16 @@ impl Format for LikeX86 {
         (!phys & ADDR) | QUARANTINED
     }
 
+    fn quarantined_table(&self, _: Level, table: u64) -> u64 {
+        table | QUARANTINED_TABLE
+    }
+
     fn decode(&self, level: Level, value: u64) -> Entry {
         if value == 0 {
             return Entry::Empty;
+        }
+        if value & PRESENT == 0 && value & QUARANTINED_TABLE != 0 {
+            return Entry::QuarantinedTable(value & ADDR);
         }
         if value & PRESENT == 0 {
             assert_eq!(value & QUARANTINED, QUARANTINED, "neither present nor quarantined: {value:#x}");
@@ -76,6 +84,7 @@ impl Format for LikeX86 {
 }
 
 type Hook = Box<dyn FnOnce(&Machine) + Send>;
+type Watcher = Box<dyn Fn(&Machine) + Send + Sync>;
 
 /// Tables in a `Vec`; table `i` is at physical address `(i + 1) * PAGE_SIZE`.
 pub(super) struct Machine {
@@ -88,6 +97,8 @@ pub(super) struct Machine {
     pub(super) round: AtomicU64,
     /// Runs once, in the middle of the next allocation of a table: between the look at an entry and its exchange.
     pub(super) in_next_alloc: Mutex<Option<Hook>>,
+    /// Runs before every access to an entry: what the processors do between two steps of the walker.
+    pub(super) watcher: OnceLock<Watcher>,
 }
 
 impl Machine {
@@ -100,7 +111,13 @@ impl Machine {
             nr_returned: AtomicUsize::new(0),
             round: AtomicU64::new(7),
             in_next_alloc: Mutex::new(None),
+            watcher: OnceLock::new(),
         }
+    }
+
+    /// The entry as a processor reads it: without a step of the walker's.
+    pub(super) fn value(&self, table: u64, index: usize) -> u64 {
+        self.tables[table as usize / PAGE_SIZE - 1][index].load(Ordering::SeqCst)
     }
 
     pub(super) fn nr_tables_out(&self) -> usize {
@@ -116,6 +133,9 @@ impl core::fmt::Debug for Machine {
 
 impl Tables for &Machine {
     fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(self);
+        }
         let number = table as usize / PAGE_SIZE - 1;
         assert!(self.is_out[number].load(Ordering::Relaxed), "a walk through table {table:#x}, which is free");
         &self.tables[number][index]

@@ -50,18 +50,40 @@ pub unsafe fn write_u64(addr: usize, value: u64) -> Option<()> {
     (answer.is_valid != 0).then_some(())
 }
 
+/// Calls the function at `addr`; false if its first instruction cannot be fetched.
+///
+/// # Safety
+/// If the address can be executed, there is a function without arguments that returns and leaves all registers but RAX and
+/// RDX alone, say a single `ret`.
+#[inline]
+#[must_use]
+pub unsafe fn call(addr: usize) -> bool {
+    // SAFETY: as promised by the caller.
+    unsafe { raw_call(addr) }.is_valid != 0
+}
+
 /// If the trap is a fault of a probe, makes the probe return `None` instead, and says so.
 ///
 /// The kernel's handler calls this first for #PF, #GP and #SS: a non-canonical address raises one of the latter.
 pub fn fixup(frame: &mut TrapFrame) -> bool {
     const FAULTS: [u8; 3] = [vectors::PAGE_FAULT, vectors::GENERAL_PROTECTION, vectors::STACK_SEGMENT];
     let is_fault = FAULTS.iter().any(|&v| u64::from(v) == frame.vector);
+    // A fetch faults at its target, with the return address of the call on the stack.
+    let is_fetch = frame.vector == u64::from(vectors::PAGE_FAULT) && frame.error_code & FETCH != 0;
+    if is_fetch && read_u64(frame.rsp as usize) == Some(called as *const () as u64) {
+        frame.rip = failed as *const () as u64;
+        frame.rsp += 8;
+        return true;
+    }
     if !is_fault || !accessors().contains(&frame.rip) {
         return false;
     }
     frame.rip = failed as *const () as u64;
     true
 }
+
+/// Bit of a page fault's error code: an instruction was to be fetched (Intel SDM vol. 3A, "Page-Fault Exception").
+const FETCH: u64 = 1 << 4;
 
 /// The instructions that may fault.
 fn accessors() -> [u64; 3] {
@@ -81,6 +103,17 @@ unsafe extern "C" fn raw_read_u8(addr: usize) -> Answer {
 #[unsafe(naked)]
 unsafe extern "C" fn raw_write_u64(addr: usize, value: u64) -> Answer {
     naked_asm!("mov [rdi], rsi", "mov edx, 1", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn raw_call(addr: usize) -> Answer {
+    naked_asm!("lea rax, [rip + {called}]", "push rax", "jmp rdi", called = sym called)
+}
+
+/// Where the function returns to that [`call`] has called.
+#[unsafe(naked)]
+extern "C" fn called() {
+    naked_asm!("xor eax, eax", "mov edx, 1", "ret")
 }
 
 /// Where a faulting accessor ends: no value, no success, back to the caller of the accessor.
@@ -112,6 +145,21 @@ mod tests {
             assert!(fixup(&mut frame));
             assert_eq!(frame.rip, failed as *const () as u64);
         }
+    }
+
+    #[test]
+    fn a_function_is_called_and_a_fetch_that_faults_is_redirected() {
+        // SAFETY: it returns at once, and changes RAX and RDX at most.
+        assert!(unsafe { call(failed as *const () as usize) });
+        let stack = [called as *const () as u64, 7];
+        let mut frame = TrapFrame { vector: 14, error_code: FETCH, rip: 0x5000, ..TrapFrame::default() };
+        frame.rsp = stack.as_ptr() as u64;
+        assert!(fixup(&mut frame));
+        assert_eq!((frame.rip, frame.rsp), (failed as *const () as u64, stack.as_ptr() as u64 + 8));
+        // From elsewhere: not ours.
+        frame = TrapFrame { vector: 14, error_code: FETCH, rip: 0x5000, ..TrapFrame::default() };
+        frame.rsp = stack[1..].as_ptr() as u64;
+        assert!(!fixup(&mut frame));
     }
 
     #[test]

@@ -95,6 +95,11 @@ impl PerCpu {
         bounds.contains(&(addr as u64))
     }
 
+    /// Lowest address of its stack, and one past the highest.
+    pub fn stack_bounds(&self) -> (usize, usize) {
+        (self.stack_bottom.load(Ordering::Relaxed) as usize, self.stack_top.load(Ordering::Relaxed) as usize)
+    }
+
     /// Whether `addr` lies in the unmapped page below its stack.
     pub fn is_guard_page(&self, addr: usize) -> bool {
         let bottom = self.stack_bottom.load(Ordering::Relaxed) as usize;

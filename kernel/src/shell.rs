@@ -18,6 +18,7 @@ mod screen;
 mod slabs;
 mod slabs_debug;
 mod smp;
+mod space;
 mod tlb;
 
 pub use mem::{adds_up as mem_adds_up, uses as mem_uses};
@@ -75,6 +76,7 @@ static TABLES: &[&[Command]] = &[
     reap::COMMANDS,
     latency::COMMANDS,
     tlb::COMMANDS,
+    space::COMMANDS,
     replay::COMMANDS,
     stress::COMMANDS,
     memtest::COMMANDS,

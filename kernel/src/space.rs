@@ -18,7 +18,10 @@ mod chain;
 mod format;
 mod frees;
 mod guard;
+mod large;
 mod lazy;
+mod pieces;
+mod trials;
 
 use core::ptr::NonNull;
 
@@ -27,19 +30,24 @@ use mm::error::{Error, Result};
 use mm::frame::{Frame, PAGE_SIZE};
 use mm::frame_table::Kind;
 use mm::lock::Lock;
-use mm::page_table::{Level, PageTable, Protected, ShootdownDone, Unmapped};
+use mm::page_table::{PageTable, Protected, ShootdownDone, Unmapped};
 use smp::PageRange;
 use spin::Once;
 
 use crate::machine::{Cpu, HEAP, SHOOTDOWNS};
+use crate::per_cpu;
 
 pub use build::init;
 use chain::FrameChain;
 use format::{DirectMapTables, X86Format};
 use frees::Frees;
 pub use guard::{map_page_at, reserve_addresses, unmap_page_at};
+pub use large::{
+    largest_leaf, leaf_counts, map_large, map_large_filled, map_physical, protect_part, remap_filled, resize,
+};
 pub use lazy::{MAX_WAITING, Sums, lazy_limits, nr_purges, purge, set_lazy_limits, unmap_lazily, waiting};
-pub use mm::page_table::Attributes;
+pub use mm::page_table::{Attributes, Level};
+pub use trials::TRIALS;
 
 type Tables = PageTable<X86Format, DirectMapTables>;
 type Token = Unmapped<'static, X86Format, DirectMapTables>;
@@ -133,11 +141,7 @@ pub fn map_filled(nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, 
 /// As [`map_filled`], with frames that are accounted for as `kind`.
 fn map_as(kind: Kind, nr_pages: usize, attributes: Attributes, fill: impl Fn(usize, NonNull<u8>)) -> Result<Mapped> {
     let space = space();
-    // What cannot be had at all must not take everybody's frames on the way to finding out.
-    let is_there = || nr_pages as u64 <= HEAP.frames().nr_free() + HEAP.page_counters().nr_frames;
-    if !is_there() && (purge().nr_pages == 0 || !is_there()) {
-        return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
-    }
+    see_that_there_are(nr_pages)?;
     let range = take_addresses(nr_pages, 1)?;
     // The frames first: page tables stay for good, so they are made for a mapping that will be.
     let result = FrameChain::alloc(nr_pages, kind).and_then(|frames| {
@@ -153,6 +157,15 @@ fn map_as(kind: Kind, nr_pages: usize, attributes: Attributes, fill: impl Fn(usi
         return Err(error);
     }
     Ok(Mapped { range, kind: Some(kind) })
+}
+
+/// What cannot be had at all must not take everybody's frames on the way to finding out.
+fn see_that_there_are(nr_pages: usize) -> Result<()> {
+    let is_there = || nr_pages as u64 <= HEAP.frames().nr_free() + HEAP.page_counters().nr_frames;
+    if is_there() || purge().nr_pages > 0 && is_there() {
+        return Ok(());
+    }
+    Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) })
 }
 
 /// An iterator whose length is known from elsewhere.
@@ -279,7 +292,7 @@ pub unsafe fn protect(mapped: &Mapped, attributes: Attributes) -> Result<()> {
     Ok(())
 }
 
-/// Pages for the heap, when no adjacent frames are left.
+/// Pages for the heap, when no adjacent frames are left for all of it: with large leaves, where some are adjacent.
 ///
 /// # Errors
 ///
@@ -288,8 +301,30 @@ pub fn alloc_pages(nr_pages: usize) -> Result<NonNull<u8>> {
     if SPACE.get().is_none() {
         return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
     }
-    let range = map_as(Kind::Large, nr_pages, Attributes::READ_WRITE, zero)?.leak();
+    let range = if nr_pages as u64 >= Level::L2.nr_pages() {
+        large::map_pieces(Kind::Large, nr_pages, Attributes::READ_WRITE, largest_leaf(), zero)?.leak()
+    } else {
+        map_as(Kind::Large, nr_pages, Attributes::READ_WRITE, zero)?.leak()
+    };
     Ok(NonNull::new(range.start() as *mut u8).expect("the dynamic area does not begin at address 0"))
+}
+
+/// Unmaps what starts at `addr`, given by its address alone: a range of the heap's, and nothing else.
+///
+/// # Errors
+///
+/// [`Error::InUse`] with the address, if it lies on the stack of a CPU, this one's or another's, or in the guard page of
+/// one; [`Error::Foreign`] if no range of the heap's starts there. Nothing is changed then.
+///
+/// # Safety
+///
+/// Nobody uses the range any more.
+pub unsafe fn unmap_at(addr: usize) -> Result<()> {
+    if per_cpu::all().any(|cpu| cpu.has_on_stack(addr) || cpu.is_guard_page(addr)) {
+        return Err(Error::InUse { addr });
+    }
+    // SAFETY: as promised by the caller.
+    unsafe { free_pages(addr) }
 }
 
 /// Length of the heap's range that starts at `addr`; `None` for the ranges of others, stacks and devices among them.
@@ -332,10 +367,8 @@ pub unsafe fn free_pages(addr: usize) -> Result<()> {
 pub fn map_device(phys: u64, nr_bytes: usize) -> Result<*mut u8> {
     let offset = phys as usize % PAGE_SIZE;
     let nr_pages = (offset + nr_bytes).div_ceil(PAGE_SIZE);
-    let range = take_addresses(nr_pages, 1)?;
-    let mapped = space().tables.map(range, phys - offset as u64, Attributes::DEVICE, Level::L1);
-    mapped.inspect_err(|_| give_back(range))?;
-    Ok((range.start() + offset) as *mut u8)
+    let mapped = map_physical(phys - offset as u64, nr_pages, Attributes::DEVICE, largest_leaf())?;
+    Ok((mapped.leak().start() + offset) as *mut u8)
 }
 
 /// Physical address of the root table.

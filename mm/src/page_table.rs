@@ -50,7 +50,9 @@ mod walk;
 
 use crate::arena::VirtRange;
 use crate::error::{Error, Result};
-use crate::frame::{Frame, PAGE_SIZE};
+use crate::frame::Frame;
+#[cfg(test)]
+use crate::frame::PAGE_SIZE;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use remap::Target;
 use walk::{Slot, Step};

@@ -1,0 +1,80 @@
+//! `space`: what waits for a purge, page tables, the tuning of lazy unmapping; and trials of all that.
+
+use kernel::args::{ArgError, Args};
+use kernel::figures::Count;
+
+use super::{Command, Status};
+use crate::baseline::Baseline;
+use crate::console::println;
+use crate::space::{self, TRIALS};
+
+/// The commands of this module.
+pub const COMMANDS: &[Command] = &[Command {
+    name: "space",
+    usage: "[purge] [test] [ranges=N] [pages=N]",
+    help: "kernel address space: what is unmapped and waits; trials on all CPUs",
+    details: "purge: one shootdown for all ranges that are unmapped and wait.\n\
+              ranges=N, pages=N: how much may wait in the queue of a CPU before it purges.\n\
+              test: maps, unmaps, protects and remaps ranges of many sizes, and has every CPU look; unmaps what must not\n\
+              be unmapped; does without memory, and without addresses.",
+    run,
+}];
+
+fn run<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
+    let (ranges, pages) = space::lazy_limits();
+    let ranges = args.number("ranges", 1..=space::MAX_WAITING as u64)?.map_or(ranges, |ranges| ranges as usize);
+    let pages = args.number("pages", 1..=1 << 32)?.map_or(pages, |pages| pages as usize);
+    let is_purge = args.flag("purge");
+    let is_test = args.flag("test");
+    args.finish(usage)?;
+    space::set_lazy_limits(ranges, pages);
+    if is_purge {
+        let purged = space::purge();
+        println!("space: {} ranges purged, {} pages", Count(purged.nr_ranges as u64), Count(purged.nr_pages as u64));
+    }
+    if is_test {
+        return Ok(test());
+    }
+    let (ranges, pages) = space::lazy_limits();
+    let waiting = space::waiting();
+    println!(
+        "space: {} page tables; {} ranges wait, {} frames mapped and {} large",
+        Count(space::nr_tables()),
+        Count(waiting.nr_ranges),
+        Count(waiting.nr_mapped),
+        Count(waiting.nr_large),
+    );
+    println!(
+        "space: a purge is due at {} ranges or {} pages of a CPU; {} purges so far",
+        Count(ranges as u64),
+        Count(pages as u64),
+        Count(space::nr_purges()),
+    );
+    Ok(Status::Ok)
+}
+
+fn test() -> Status {
+    let Some(baseline) = Baseline::take() else {
+        println!("space: FAIL: memory does not add up before the trials");
+        return Status::Failed;
+    };
+    let mut nr_failed = 0;
+    for trial in &TRIALS {
+        match (trial.run)() {
+            Ok(()) => println!("space: ok: {}", trial.name),
+            Err(wrong) => {
+                println!("space: FAIL: {}: {wrong}", trial.name);
+                nr_failed += 1;
+            }
+        }
+    }
+    if let Some(difference) = baseline.compare() {
+        println!("space: FAIL: {difference}");
+        nr_failed += 1;
+    }
+    if nr_failed > 0 {
+        return Status::Failed;
+    }
+    println!("space: PASS {} trials", TRIALS.len());
+    Status::Ok
+}

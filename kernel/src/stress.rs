@@ -108,6 +108,7 @@ struct Run {
 struct Counts {
     nr_remote_frees: AtomicU64,
     nr_unmaps: AtomicU64,
+    nr_remaps: AtomicU64,
     nr_probes: AtomicU64,
     nr_calls: AtomicU64,
     nr_refused: AtomicU64,
@@ -184,11 +185,12 @@ fn report(run: Run, baseline: Baseline, elapsed_ns: u64) -> Status {
     let difference = baseline.compare();
     let repeat = Plan { nr_ops_each: most_ops.into_inner(), ..plan };
     let nr_ops = nr_ops.into_inner();
-    let Counts { nr_remote_frees, nr_unmaps, nr_probes, nr_calls, nr_refused, nr_exhaustions } = counts;
+    let Counts { nr_remote_frees, nr_unmaps, nr_remaps, nr_probes, nr_calls, nr_refused, nr_exhaustions } = counts;
     println!(
-        "stress: {} remote frees, {} unmaps, {} probes, {} calls, {} times all memory taken, {} requests refused",
+        "stress: {} remote frees, {} unmaps, {} remaps, {} probes, {} calls, {} times all memory taken, {} requests refused",
         Count(nr_remote_frees.into_inner()),
         Count(nr_unmaps.into_inner()),
+        Count(nr_remaps.into_inner()),
         Count(nr_probes.into_inner()),
         Count(nr_calls.into_inner()),
         Count(nr_exhaustions.into_inner()),

@@ -152,7 +152,7 @@ unsafe fn unmap_one_by_one(ranges: &mut Vec<Mapped>) {
 }
 
 /// Runs `body` while every other CPU is kept from halting.
-fn with_busy_cpus<R>(body: impl FnOnce() -> R) -> R {
+pub(super) fn with_busy_cpus<R>(body: impl FnOnce() -> R) -> R {
     use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     let is_over = AtomicBool::new(false);
     let nr_running = AtomicUsize::new(0);

@@ -245,6 +245,7 @@ fn parts() -> Verdict {
     let before = (start, part.start);
     let behind = (start + part.end * PAGE_SIZE, PAGES_2MIB - part.end);
     let verdict = everywhere("a fresh page can be written", (start, PAGES_2MIB), &can_be_written)
+        .and_then(|()| everywhere("a fresh page can be written", inside, &can_be_written))
         // SAFETY: the trial's own; the writes that follow are meant to fail.
         .and_then(|()| {
             done("protecting a part", unsafe { space::protect_part(&mapped, part.clone(), Attributes::READ_ONLY) })

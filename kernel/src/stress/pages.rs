@@ -12,21 +12,27 @@
 //! see the page. So a CPU that reads a stamp whose number was retired *before* it read has used a translation that was
 //! removed and acknowledged. A page that another owner has mapped meanwhile at the same address has a younger stamp.
 //!
+//! Ranges are also unmapped lazily: then a stamp is retired only after a purge, and until then the page may be read, with
+//! its own stamps or not at all, since nobody has got its frames. They are remapped to other memory with a new number, and
+//! those of 2 MiB change the size of their leaves.
+//!
 //! Called by: [`super::worker`]. No lock is held here.
 
 use core::cell::Cell;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::vec::Vec;
 use arch::probe;
 use kernel::rng::SplitMix64;
+use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use smp::{CpuId, CpuSet};
 
 use super::verdict::Failure;
 use super::{Counts, Run};
 use crate::machine::{CALLS, Cpu};
-use crate::space::{self, Attributes, Mapped};
+use crate::space::{self, Attributes, Level, Mapped};
 use crate::{per_cpu, workers};
 
 /// Marks a word as a stamp.
@@ -86,43 +92,120 @@ impl Published {
 /// worker may have taken all memory just when this one maps.
 pub(super) struct Ranges {
     owner: usize,
-    mapped: [Option<(Mapped, u64)>; NR_RANGES],
+    mapped: [Option<Range>; NR_RANGES],
     len: usize,
+    /// The number of the published range, if that was unmapped lazily and no purge has ended since.
+    going: Option<u64>,
 }
+
+struct Range {
+    mapped: Mapped,
+    nr_pages: usize,
+    number: u64,
+}
+
+/// Pages of a range that is worth a large leaf.
+const LARGE: usize = 512;
 
 impl Ranges {
     pub(super) fn new(owner: usize) -> Self {
-        Self { owner, mapped: [const { None }; NR_RANGES], len: 0 }
+        Self { owner, mapped: [const { None }; NR_RANGES], len: 0, going: None }
     }
 
-    /// Maps a range of 1 to 4 pages and lets the others see it; at the limit, or now and then, unmaps some or all.
+    /// Maps a range of 1 to 4 pages, or now and then of 512, and lets the others see it; or changes one; at the limit, or
+    /// now and then, unmaps some or all.
     pub(super) fn step(&mut self, run: &Run, random: &mut SplitMix64) {
         if self.len == NR_RANGES || self.len > 0 && random.chance(1, 12) {
             let nr_kept = random.below(self.len as u64) as usize;
-            return self.unmap_down_to(run, nr_kept);
+            return if random.chance(1, 2) {
+                self.unmap_lazily_down_to(run, nr_kept, random)
+            } else {
+                self.unmap_down_to(run, nr_kept)
+            };
         }
-        let nr_pages = random.within(&(1..=4)) as usize;
+        if self.len > 0 && random.chance(1, 8) {
+            return self.change_one(run, random);
+        }
+        let nr_pages = if random.chance(1, 64) { LARGE } else { random.within(&(1..=4)) as usize };
         let Some((mapped, number)) = map_stamped(run, nr_pages) else { return run.refused() };
         // One's own TLB must not remember an earlier page at this address either.
         check(run, per_cpu::this().cpu, mapped.start(), number, true);
         let slot = &run.published.slots[self.owner];
         slot.addr.store(mapped.start(), Ordering::Release);
-        self.mapped[self.len] = Some((mapped, number));
+        // What is retired at this address is what this CPU retires from here on.
+        self.going = None;
+        self.mapped[self.len] = Some(Range { mapped, nr_pages, number });
         self.len += 1;
     }
 
-    fn unmap_down_to(&mut self, run: &Run, nr_kept: usize) {
-        let slot = &run.published.slots[self.owner];
-        let addr = slot.addr.load(Ordering::Relaxed);
+    /// Has a range lead to other memory, or by leaves of another size.
+    fn change_one(&mut self, run: &Run, random: &mut SplitMix64) {
+        let Some(Some(range)) = self.mapped[..self.len].get_mut(random.below(self.len as u64) as usize) else { return };
+        let addr = range.mapped.start();
+        if range.nr_pages == LARGE && random.chance(1, 2) {
+            let largest = if random.chance(1, 2) { Level::L1 } else { Level::L2 };
+            // SAFETY: ours; others look by probes, which survive a fault.
+            match unsafe { space::resize(&range.mapped, largest) } {
+                // Single frames are not adjacent, as a rule.
+                Ok(()) | Err(Error::OutOfMemory { .. } | Error::BadRequest { .. }) => {}
+                Err(error) => run.failures.add(Failure::Refused { error }),
+            }
+        } else {
+            let number = run.published.next_number();
+            let fill = |addr: usize, page: NonNull<u8>| fill_with_stamps(number, addr, page);
+            // SAFETY: as above.
+            match unsafe { space::remap_filled(&range.mapped, Attributes::READ_WRITE, Level::L2, fill) } {
+                Ok(()) => {
+                    let slot = &run.published.slots[self.owner];
+                    let old = core::mem::replace(&mut range.number, number);
+                    if slot.addr.load(Ordering::Relaxed) == addr {
+                        slot.retired.store(old, Ordering::Release);
+                    }
+                }
+                Err(Error::OutOfMemory { .. }) => run.refused(),
+                Err(error) => run.failures.add(Failure::Refused { error }),
+            }
+        }
+        Counts::add(&run.counts.nr_remaps, 1);
+        let last = addr + (range.nr_pages - 1) * PAGE_SIZE;
+        check(run, per_cpu::this().cpu, addr, range.number, true);
+        check(run, per_cpu::this().cpu, last, range.number, true);
+    }
+
+    /// Takes the ranges from `nr_kept` on, for their unmapping; and the number of the published one if it is among them.
+    fn take_from(&mut self, run: &Run, nr_kept: usize) -> (impl Iterator<Item = Mapped>, Option<u64>) {
+        let addr = run.published.slots[self.owner].addr.load(Ordering::Relaxed);
         let going = &mut self.mapped[nr_kept..self.len];
-        let published = going.iter().flatten().find(|(mapped, _)| mapped.start() == addr).map(|(_, number)| *number);
+        let published = going.iter().flatten().find(|range| range.mapped.start() == addr).map(|range| range.number);
         Counts::add(&run.counts.nr_unmaps, going.len() as u64);
-        // SAFETY: the ranges are ours; others read them by probes, which survive a fault.
-        unsafe { space::unmap_batch(going.iter_mut().filter_map(Option::take).map(|(mapped, _)| mapped)) };
         self.len = nr_kept;
-        if let Some(number) = published {
+        (going.iter_mut().filter_map(Option::take).map(|range| range.mapped), published)
+    }
+
+    fn unmap_down_to(&mut self, run: &Run, nr_kept: usize) {
+        let (going, published) = self.take_from(run, nr_kept);
+        // SAFETY: the ranges are ours; others read them by probes, which survive a fault.
+        unsafe { space::unmap_batch(going) };
+        self.retire(run, published);
+    }
+
+    /// The others may go on reading the pages, and find what was in them; half of the time until a purge here and now.
+    fn unmap_lazily_down_to(&mut self, run: &Run, nr_kept: usize, random: &mut SplitMix64) {
+        let (going, published) = self.take_from(run, nr_kept);
+        // SAFETY: as above.
+        going.for_each(|mapped| unsafe { space::unmap_lazily(mapped) });
+        self.going = published.or(self.going);
+        if random.chance(1, 2) {
+            space::purge();
+            let going = self.going.take();
+            self.retire(run, going);
+        }
+    }
+
+    fn retire(&self, run: &Run, number: Option<u64>) {
+        if let Some(number) = number {
             // Release: who sees it retired probes after every CPU has acknowledged.
-            slot.retired.store(number, Ordering::Release);
+            run.published.slots[self.owner].retired.store(number, Ordering::Release);
         }
     }
 
@@ -132,19 +215,27 @@ impl Ranges {
     }
 }
 
+fn fill_with_stamps(number: u64, addr: usize, page: NonNull<u8>) {
+    for i in 0..PAGE_SIZE / 8 {
+        // SAFETY: the page is a frame of ours, not yet mapped, seen through the direct map.
+        unsafe { page.cast::<u64>().add(i).write_volatile(stamp(number, addr)) };
+    }
+}
+
 /// Maps pages full of stamps of one new number. It is drawn when the addresses are taken and not before: whoever had
 /// them earlier has retired a smaller one.
 fn map_stamped(run: &Run, nr_pages: usize) -> Option<(Mapped, u64)> {
     let drawn = Cell::new(None);
-    let fill = |addr: usize, page: core::ptr::NonNull<u8>| {
+    let fill = |addr: usize, page: NonNull<u8>| {
         let number = drawn.get().unwrap_or_else(|| run.published.next_number());
         drawn.set(Some(number));
-        for i in 0..PAGE_SIZE / 8 {
-            // SAFETY: the page is a frame of ours, not yet mapped, seen through the direct map.
-            unsafe { page.cast::<u64>().add(i).write_volatile(stamp(number, addr)) };
-        }
+        fill_with_stamps(number, addr, page);
     };
-    let mapped = space::map_filled(nr_pages, Attributes::READ_WRITE, fill).ok()?;
+    let mapped = if nr_pages < LARGE {
+        space::map_filled(nr_pages, Attributes::READ_WRITE, fill).ok()?
+    } else {
+        space::map_large_filled(nr_pages, Attributes::READ_WRITE, Level::L2, fill).ok()?
+    };
     Some((mapped, drawn.get()?))
 }
 

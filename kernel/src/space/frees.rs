@@ -26,6 +26,21 @@ impl Frees {
     /// Frees what `extent` is made of.
     #[inline]
     pub(super) fn add(&mut self, extent: Extent) {
+        if extent.nr_pages == 1
+            && self.nr_rest == 0
+            && let Some(frame) = Frame::containing(extent.phys)
+            // SAFETY: as in `free_from`. Refused if the frame is the first of a run.
+            && unsafe { HEAP.frames().free(frame, self.kind) }.is_ok()
+        {
+            return;
+        }
+        self.add_run(extent);
+    }
+
+    /// As `add`, for what is no frame on its own.
+    #[cold]
+    #[inline(never)]
+    fn add_run(&mut self, extent: Extent) {
         let frames = extent.frames().unwrap_or_else(|| panic!("{extent:x?} is no memory of ours"));
         let (mut number, end) = (u64::from(frames.start().number()), frames.end_number());
         while number < end {
@@ -39,7 +54,6 @@ impl Frees {
     }
 
     /// Frees the frame or run that starts with `frame`; its length.
-    #[inline]
     fn free_from(&self, frame: Frame) -> u32 {
         let nr_pages = HEAP.frames().table().get(frame).and_then(|descriptor| descriptor.run_length()).unwrap_or(0);
         let freed = match FrameRange::new(frame, nr_pages) {

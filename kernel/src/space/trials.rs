@@ -246,9 +246,10 @@ fn parts() -> Verdict {
     let behind = (start + part.end * PAGE_SIZE, PAGES_2MIB - part.end);
     let verdict = everywhere("a fresh page can be written", (start, PAGES_2MIB), &can_be_written)
         .and_then(|()| everywhere("a fresh page can be written", inside, &can_be_written))
-        // SAFETY: the trial's own; the writes that follow are meant to fail.
         .and_then(|()| {
-            done("protecting a part", unsafe { space::protect_part(&mapped, part.clone(), Attributes::READ_ONLY) })
+            // SAFETY: the trial's own, and nobody looks just now; the writes that follow are meant to fail.
+            let result = unsafe { space::protect_part(&mapped, part.clone(), Attributes::READ_ONLY) };
+            done("protecting a part", result)
         })
         .and_then(|()| everywhere("a read-only page cannot be written", inside, &|addr| !can_be_written(addr)))
         .and_then(|()| everywhere("the pages before can be written", before, &can_be_written))

@@ -147,6 +147,7 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
     ///
     /// # Errors
     /// The item, if the queue is full, as it may be while somebody else purges.
+    #[inline]
     pub fn put(&self, cpu: usize, item: W) -> Result<Put, W> {
         let queue = &self.queues[cpu % NR_QUEUES];
         let nr_pages = item.nr_pages();

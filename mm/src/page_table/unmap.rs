@@ -136,12 +136,15 @@ impl<F: Format, T: Tables> PageTable<F, T> {
             Entry::Leaf { phys, .. } => Some(phys),
             _ => None,
         };
-        for (page, entry) in self.entries(leaf_table, range) {
+        // One page is checked where it is unmapped; of several none may be unmapped if one cannot be.
+        for (page, entry) in self.entries(leaf_table, range).filter(|_| range.nr_pages() > 1) {
             phys_at(entry.load(Ordering::Relaxed)).ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?;
         }
         for (page, entry) in self.entries(leaf_table, range) {
             let Some(phys) = phys_at(entry.load(Ordering::Relaxed)) else {
-                panic!("{:#x} changed while its owner unmapped it", page as usize * PAGE_SIZE);
+                let addr = page as usize * PAGE_SIZE;
+                assert!(range.nr_pages() == 1, "{addr:#x} changed while its owner unmapped it");
+                return Err(Error::NotMapped { addr });
             };
             // A swap and SeqCst: as in `unmap`.
             entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);

@@ -20,6 +20,7 @@ mod replay;
 mod screen;
 mod shell;
 mod smp;
+mod space;
 mod stick;
 mod stress;
 mod support;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         accounting::tests(),
         console::tests(),
         replay::tests(),
+        space::tests(),
         stress::tests(),
         memtest::tests(),
         bench::tests(),

@@ -107,8 +107,8 @@ fn largest_leaves(range: VirtRange, phys: u64, attributes: Attributes, largest: 
         let phys = phys + (page - pages.start) * 4096;
         let fits = |level: &Level| {
             *level <= largest
-                && page % level.nr_pages() == 0
-                && phys % level.nr_bytes() == 0
+                && page.is_multiple_of(level.nr_pages())
+                && phys.is_multiple_of(level.nr_bytes())
                 && page + level.nr_pages() <= pages.end
         };
         let level = [Level::L3, Level::L2].into_iter().find(fits).unwrap_or(Level::L1);

@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
                 .passes()
         }),
         Test::new("space::lazily-unmapped-pages-take-few-interrupts", || {
-            let run = Run::of(script(4, "tlb pages=256; space purge; mem; quit"))?;
+            let run = Run::of(script(4, "tlb pages=32 lazy=16; space purge; mem; quit"))?;
             let run = run.ends(End::Success)?.adds_up(1)?;
             run.says_any(&["tlb: 2 rounds made the lazily unmapped pages free"])?.passes()
         }),

@@ -17,7 +17,7 @@ boot := "direct"
 drive := "cd"
 # An image that is there, such as target/bandolier-stick.iso, instead of one made for this boot.
 image := ""
-# auto takes KVM only where kvm_intel or kvm_amd is loaded.
+# auto takes KVM only where kvm_intel or kvm_amd is loaded; icount emulates with a clock of instructions.
 accel := "auto"
 # Shell commands to run, separated by semicolons.
 cmd := ""

@@ -30,18 +30,33 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 /// What the kernel does with a trap. Runs with interrupts off, on the interrupted stack (or the vector's own).
 pub type Handler = fn(&mut TrapFrame);
 
+/// An interrupt whose length other CPUs wait for: its handler gets no frame, and is called by an entry that saves
+/// nothing but what a function may change.
+#[derive(Clone, Copy, Debug)]
+pub struct Short {
+    /// Its vector: an interrupt's, not an exception's.
+    pub vector: u8,
+    /// What the kernel does with it. Runs with interrupts off, on the interrupted stack.
+    pub handler: extern "C" fn(),
+}
+
+/// The handler of [`Short`], as a pointer that the entry calls. Written once, before any IDT is loaded.
+static SHORT_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
 /// The handler, as a pointer; null before [`init`]. Written once, before any IDT is loaded; Release pairs with the
 /// Acquire in `load_this_cpu`, after which a CPU's own loads in `dispatch` need no order.
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Builds the interrupt table around `handler`.
+/// Builds the interrupt table around `handler`, with one vector that has a handler of its own.
 ///
 /// Context: boot of the first CPU, once.
 ///
 /// # Panics
-/// If called twice.
-pub fn init(handler: Handler) {
-    idt::build();
+/// If called twice, or for a `short` exception: those need their frame.
+pub fn init(handler: Handler, short: Short) {
+    assert!(short.vector >= vectors::FIRST_INTERRUPT, "vector {} is an exception's", short.vector);
+    idt::build(short.vector);
+    SHORT_HANDLER.store(short.handler as *mut (), Ordering::Release);
     HANDLER.store(handler as *mut (), Ordering::Release);
 }
 

@@ -109,7 +109,7 @@ fn init_control_this_cpu(features: &Features) {
 /// Traps before there is memory for guarded stacks.
 fn early_traps() {
     static mut STACKS: [[u128; 1024]; 3] = [[0; 1024]; 3];
-    arch_traps::init(traps::handle);
+    arch_traps::init(traps::handle, traps::SHOOTDOWN_ENTRY);
     static TABLES: Once<DescriptorTables> = Once::new();
     let first = &raw mut STACKS as usize;
     load_tables(TABLES.call_once(|| new_tables([1, 2, 3].map(|nth| first + nth * size_of::<[u128; 1024]>()))));

@@ -3,7 +3,7 @@
 //! Called by: `mm` ([`Machine`]) and `smp` ([`Hardware`]) through their traits, on every path that leaves pure code.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arch::apic::{self, LocalApic};
 use arch::{irq, tlb, tsc};
@@ -35,16 +35,18 @@ pub struct Cpu;
 
 static APIC: Once<LocalApic> = Once::new();
 
-/// Interrupts sent to other CPUs since boot. An interrupt costs thousands of times what this shared line does.
-static NR_IPIS: AtomicU64 = AtomicU64::new(0);
+/// Interrupts sent for calls and jobs since boot. An interrupt costs thousands of times what this shared line does.
+static NR_OTHER_IPIS: AtomicU64 = AtomicU64::new(0);
 
 /// Interrupts sent to other CPUs since boot, by all; a broadcast is one for each of its targets.
 pub fn nr_ipis() -> u64 {
-    NR_IPIS.load(Ordering::Relaxed)
+    let for_shootdowns = |area: &per_cpu::PerCpu| SHOOTDOWNS.counters(area.cpu).interrupted.get();
+    NR_OTHER_IPIS.load(Ordering::Relaxed) + per_cpu::all().map(for_shootdowns).sum::<u64>()
 }
 
-/// Whether an interrupt to "all but self" reaches exactly the CPUs that run this kernel.
-static ALL_PRESENT_ARE_ONLINE: AtomicBool = AtomicBool::new(false);
+/// How many CPUs the machine has, if all of them run this kernel: then an interrupt to all others is one to all but
+/// self. 0 otherwise. It never changes back: with a CPU that has left, no set of targets is so large any more.
+static NR_PRESENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes the local APIC known. Before the first interrupt is sent or ended.
 pub fn set_apic(apic: LocalApic) {
@@ -58,7 +60,15 @@ pub fn apic() -> Option<&'static LocalApic> {
 
 /// States that every CPU that could take an interrupt runs this kernel.
 pub fn allow_broadcast() {
-    ALL_PRESENT_ARE_ONLINE.store(true, Ordering::Release);
+    NR_PRESENT.store(SHOOTDOWNS.online().len(), Ordering::Relaxed);
+}
+
+/// Tells the local APIC that the interrupt in service is handled.
+#[inline(always)]
+pub fn end_of_interrupt() {
+    if let Some(apic) = apic() {
+        apic.eoi();
+    }
 }
 
 /// Wakes those of `cpus` that halt, this one aside. Not counted by [`nr_ipis`].
@@ -210,7 +220,10 @@ unsafe impl Hardware for Cpu {
         let Some(apic) = apic() else { panic!("an interrupt to cpu {targets} before the local APIC is set up") };
         let nr_writes = send(apic, vector, targets)
             .unwrap_or_else(|error| panic!("vector {vector:#x} to cpu {targets}: {error:?}"));
-        NR_IPIS.fetch_add(targets.len() as u64, Ordering::Relaxed);
+        // Shootdowns have counters of their own, on lines of their own.
+        if kind != IpiKind::Shootdown {
+            NR_OTHER_IPIS.fetch_add(targets.len() as u64, Ordering::Relaxed);
+        }
         nr_writes
     }
 
@@ -250,36 +263,24 @@ unsafe impl Hardware for Cpu {
     }
 }
 
-/// Sends `vector` to each of `targets` with as few writes as the mode allows; returns how many.
+/// Sends `vector` to each of `targets`, which are online and not this CPU, with as few writes as the mode allows; returns
+/// how many: one to all others of the machine, else one for each cluster, or in xAPIC mode for each CPU.
 fn send(apic: &LocalApic, vector: u8, targets: &CpuSet) -> core::result::Result<usize, apic::SendError> {
-    let mut everybody = SHOOTDOWNS.online();
-    everybody.remove(per_cpu::this().cpu);
-    if targets.len() > 1 && *targets == everybody && ALL_PRESENT_ARE_ONLINE.load(Ordering::Acquire) {
+    if targets.len() + 1 == NR_PRESENT.load(Ordering::Relaxed) {
         return apic.broadcast_all_but_self(vector).map(|nr_writes| nr_writes as usize);
     }
-    let apic_ids = targets.iter().filter_map(per_cpu::of).map(per_cpu::PerCpu::apic_id);
+    let apic_id = |cpu| per_cpu::of(cpu).map_or(0, per_cpu::PerCpu::apic_id);
     let mut nr_writes = 0;
     if apic.mode() == apic::Mode::X2Apic {
-        // One write for up to 16 CPUs of a cluster. CPUs come in the bootloader's order, which keeps clusters together;
-        // where it does not, a cluster costs two writes.
-        let mut pending: Option<(u32, u32)> = None;
-        for id in apic_ids {
-            let (cluster, logical) = (apic::cluster_of(id), apic::logical_id(id));
-            pending = match pending {
-                Some((same, destination)) if same == cluster => Some((same, destination | logical)),
-                Some((_, destination)) => {
-                    nr_writes += apic.send_cluster(destination, vector)?;
-                    Some((cluster, logical))
-                }
-                None => Some((cluster, logical)),
-            };
-        }
-        if let Some((_, destination)) = pending {
+        // Groups come out whole whatever the order in which the CPUs are numbered.
+        let mut rest = *targets;
+        while let Some((_, cluster)) = rest.take_group(|cpu| apic::cluster_of(apic_id(cpu))) {
+            let destination = cluster.iter().fold(0, |union, cpu| union | apic::logical_id(apic_id(cpu)));
             nr_writes += apic.send_cluster(destination, vector)?;
         }
     } else {
-        for id in apic_ids {
-            nr_writes += apic.send(id, vector)?;
+        for cpu in targets.iter() {
+            nr_writes += apic.send(apic_id(cpu), vector)?;
         }
     }
     Ok(nr_writes as usize)

@@ -35,7 +35,7 @@ use crate::machine::{self, HEAP};
 use crate::members::{self, Member, Standing};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::time::Deadline;
-use crate::{devices, options, space};
+use crate::{devices, options, space, time};
 
 /// How long CPUs are waited for while none comes, unless `cpu-wait-ms=` says otherwise: all start at once, and where many
 /// virtual CPUs share few real ones that takes.
@@ -89,6 +89,7 @@ pub fn start(info: &BootInfo) -> core::result::Result<Reclaimable, Held> {
     let members = members::ROSTER.call_once(|| members);
     wait_for(members, &parking);
     give_up_on_the_rest(members);
+    time::note_all_online();
     log!("cpus: {} online", per_cpu::all().filter(|area| area.state() == State::Online).count());
     let nr_left_behind = members.iter().filter(|member| !member.has_left()).count();
     let nr_still_called = parking.nr_awaited();

@@ -116,7 +116,7 @@ impl PerCpu {
         }
     }
 
-    /// Interrupts taken, without exceptions.
+    /// Interrupts taken, without exceptions, and without shootdowns, which have a counter of their own.
     pub fn nr_interrupts(&self) -> u64 {
         self.nr_interrupts.load(Ordering::Relaxed)
     }

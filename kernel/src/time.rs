@@ -17,6 +17,19 @@ pub fn note_entry() {
     ENTRY_TICKS.store(tsc::read(), Ordering::Relaxed);
 }
 
+/// Ticks from the kernel's entry to the moment at which all CPUs were online; 0 before it.
+static TICKS_TO_ONLINE: AtomicU64 = AtomicU64::new(0);
+
+/// Notes that all CPUs are online that will be.
+pub fn note_all_online() {
+    TICKS_TO_ONLINE.store(tsc::read() - ENTRY_TICKS.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// How long that took, in ticks of the TSC.
+pub fn ticks_to_online() -> u64 {
+    TICKS_TO_ONLINE.load(Ordering::Relaxed)
+}
+
 /// Makes the frequency known: a first one, then the one that is settled on. Later calls change nothing.
 pub fn set_frequency(frequency: Frequency) {
     let place = FREQUENCIES.iter().find(|place| !place.is_completed());

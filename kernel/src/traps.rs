@@ -1,10 +1,9 @@
-//! Every exception and interrupt comes through [`handle`].
+//! Every exception and interrupt comes through [`handle`], shootdowns aside, which have [`on_shootdown`].
 //!
 //! Context: interrupts off. An NMI may come at any instruction, so its path takes no lock and allocates nothing.
 
 use arch::probe;
-use arch::traps::{TrapFrame, vectors};
-use smp::Shootdown;
+use arch::traps::{Short, TrapFrame, vectors};
 
 use crate::machine::{self, CALLS, Cpu, SHOOTDOWNS};
 use crate::{crash, input, per_cpu};
@@ -24,10 +23,19 @@ pub const CALL: u8 = 0xf1;
 /// Look whether there is work.
 pub const WAKE: u8 = 0xf2;
 
-// To ensure that what the wait loops of `smp` poll is what this entry serves.
-const _: fn(&Shootdown, &Cpu) = Shootdown::service::<Cpu>;
+/// The entry of shootdowns, which does not come through [`handle`].
+pub const SHOOTDOWN_ENTRY: Short = Short { vector: SHOOTDOWN, handler: on_shootdown };
 
-/// The handler of all vectors.
+/// Flushes and acknowledges. An initiator waits for every target to come through here, so it is short, and locks
+/// nothing; both are tested on the machine code.
+#[unsafe(no_mangle)]
+extern "C" fn on_shootdown() {
+    // First: this ends idleness, and until then nothing may be touched that was unmapped while the CPU slept.
+    SHOOTDOWNS.service(&Cpu);
+    machine::end_of_interrupt();
+}
+
+/// The handler of all vectors but [`SHOOTDOWN`].
 pub fn handle(frame: &mut TrapFrame) {
     match frame.vector as u8 {
         vectors::NMI => crash::on_nmi(frame),
@@ -45,14 +53,11 @@ fn interrupt(vector: u8) {
     let me = per_cpu::this();
     me.count_interrupt();
     match vector {
-        SHOOTDOWN => SHOOTDOWNS.service(&Cpu),
         CALL => CALLS.serve(&Cpu),
         SERIAL | KEYBOARD => input::on_interrupt(),
         // The interrupt itself was the message.
         WAKE | TIMER => {}
         _ => panic!("interrupt {vector:#x}, which nobody asked for"),
     }
-    if let Some(apic) = machine::apic() {
-        apic.eoi();
-    }
+    machine::end_of_interrupt();
 }

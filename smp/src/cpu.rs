@@ -29,6 +29,9 @@ impl CpuId {
     /// The index, below [`MAX_CPUS`].
     #[inline(always)]
     pub const fn index(self) -> usize {
+        // SAFETY: `BOOT`, `new` and `first` make all there are, and none beyond the limit. Said here so that an array of
+        // `MAX_CPUS` costs no check: an initiator looks at every CPU.
+        unsafe { core::hint::assert_unchecked((self.0 as usize) < MAX_CPUS) };
         self.0 as usize
     }
 

@@ -18,7 +18,8 @@ pub enum IpiKind {
 /// The machine, as seen from the CPU that runs this code.
 ///
 /// The kernel's interrupt entry has one duty that no method shows: on a CPU that may have been idle it calls
-/// [`Shootdown::leave_idle`](crate::Shootdown::leave_idle) before anything else, for every vector.
+/// [`Shootdown::leave_idle`](crate::Shootdown::leave_idle) before anything else, for every vector; the handler of
+/// [`IpiKind::Shootdown`] begins with [`Shootdown::service`](crate::Shootdown::service), which does that, too.
 ///
 /// # Safety
 /// Cross-calls and jobs hand references to other CPUs' stacks around, and who may touch them rests on this:

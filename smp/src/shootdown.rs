@@ -67,11 +67,25 @@ pub struct Shootdown<const N: usize = MAX_CPUS> {
     /// also sees the page-table entries that were cleared before it.
     generation: CachePadded<AtomicU64>,
     log: CachePadded<Log>,
-    cpus: PerCpu<CpuState, N>,
+    cpus: PerCpu<Slot, N>,
     /// One more than the highest index that ever joined: how far loops over CPUs go.
     nr_cpus: CachePadded<AtomicUsize>,
-    counters: PerCpu<Counters, N>,
     settings: CachePadded<Settings>,
+}
+
+/// One CPU's part. Two lines side by side, so that one address leads to both.
+#[derive(Debug)]
+struct Slot {
+    state: CachePadded<CpuState>,
+    counters: CachePadded<Counters>,
+}
+
+impl Slot {
+    const_unless_loom! {
+        fn new() -> Self {
+            Self { state: CachePadded::new(CpuState::new()), counters: CachePadded::new(Counters::new()) }
+        }
+    }
 }
 
 /// What the others may know of one CPU.
@@ -104,6 +118,13 @@ impl CpuState {
         reached(self.seen.load(mutant::weaken(Mutant::WaitRelaxed, Ordering::Acquire)), generation)
     }
 
+    /// Says that this CPU has flushed for `generation`, and all before it. Release: everything that it read through the
+    /// old translations happened before whoever sees this goes on.
+    #[inline(always)]
+    fn acknowledge(&self, generation: u64) {
+        self.seen.store(generation, mutant::weaken(Mutant::AckRelaxed, Ordering::Release));
+    }
+
     fn presence(&self, order: Ordering) -> Presence {
         Presence::from_u8(self.presence.load(order))
     }
@@ -121,9 +142,8 @@ impl<const N: usize> Shootdown<N> {
             Self {
                 generation: CachePadded::new(AtomicU64::new(0)),
                 log: CachePadded::new(Log::new()),
-                cpus: PerCpu::from_slots(array_of!(CachePadded::new(CpuState::new()); N)),
+                cpus: PerCpu::from_slots(array_of!(CachePadded::new(Slot::new()); N)),
                 nr_cpus: CachePadded::new(AtomicUsize::new(0)),
-                counters: PerCpu::from_slots([const { CachePadded::new(Counters::new()) }; N]),
                 settings: CachePadded::new(Settings::new()),
             }
         }
@@ -134,7 +154,7 @@ impl<const N: usize> Shootdown<N> {
         let this = Self::new();
         this.generation.store(generation, Ordering::Relaxed);
         for cpu in CpuId::first(N) {
-            this.cpus.remote(cpu).seen.store(generation, Ordering::Relaxed);
+            this.state(cpu).seen.store(generation, Ordering::Relaxed);
         }
         this
     }
@@ -146,12 +166,12 @@ impl<const N: usize> Shootdown<N> {
 
     /// The generation up to which `cpu` has flushed.
     pub fn seen(&self, cpu: CpuId) -> u64 {
-        self.cpus.remote(cpu).seen.load(Ordering::Relaxed)
+        self.state(cpu).seen.load(Ordering::Relaxed)
     }
 
     /// What `cpu` last said of itself.
     pub fn presence(&self, cpu: CpuId) -> Presence {
-        self.cpus.remote(cpu).presence(Ordering::Relaxed)
+        self.state(cpu).presence(Ordering::Relaxed)
     }
 
     /// The CPUs that have joined and not left, idle ones included.
@@ -160,9 +180,14 @@ impl<const N: usize> Shootdown<N> {
         CpuId::first(nr_cpus).filter(|&cpu| self.presence(cpu) != Presence::Offline).collect()
     }
 
+    #[inline(always)]
+    fn state(&self, cpu: CpuId) -> &CpuState {
+        &self.cpus.remote(cpu).state
+    }
+
     /// The counters of `cpu`, written by that CPU alone.
     pub fn counters(&self, cpu: CpuId) -> &Counters {
-        self.counters.remote(cpu)
+        &self.cpus.remote(cpu).counters
     }
 
     /// What can be tuned, and the hooks of experiments.

@@ -115,6 +115,7 @@ pub struct Accelerator {
 
 const KVM: &str = "kvm";
 const EMULATION: &str = "tcg,thread=multi";
+const COUNTING: &str = "tcg,thread=single";
 
 /// Chooses on this host.
 pub fn accelerator(wanted: Accel) -> Accelerator {
@@ -131,6 +132,7 @@ fn choose(wanted: Accel, module: Option<&str>, opens: bool) -> Accelerator {
     let say = |argument, reason: &str| Accelerator { argument, reason: reason.into() };
     match (wanted, module, opens) {
         (Accel::Tcg, ..) => say(EMULATION, "accel=tcg"),
+        (Accel::Icount, ..) => say(COUNTING, "accel=icount, one tick for each instruction"),
         (Accel::Kvm, Some(module), _) => say(KVM, &format!("accel=kvm, {module} is loaded")),
         (Accel::Kvm, None, _) => say(KVM, "accel=kvm, though neither kvm_intel nor kvm_amd is loaded: expect it slow"),
         (Accel::Auto, Some(module), true) => say(KVM, &format!("{module} is loaded and /dev/kvm opens")),

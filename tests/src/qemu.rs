@@ -9,7 +9,7 @@ use crate::error::{self, Error};
 use crate::host::{self, Accelerator, Ovmf, Qemu};
 use crate::image;
 use crate::scratch::Scratch;
-use crate::settings::{Boot, Drive, Settings, mem_bytes, screen_size};
+use crate::settings::{Accel, Boot, Drive, Settings, mem_bytes, screen_size};
 use std::path::PathBuf;
 
 /// Who is at the other end of the serial line.
@@ -133,6 +133,10 @@ fn arguments(s: &Settings, accel: &Accelerator, media: &Media, console: Console,
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|w| w.to_string()));
     add(&["-nodefaults", "-no-user-config", "-machine", "q35", "-accel", accel.argument, "-cpu", &s.cpu]);
+    if s.accel == Accel::Icount {
+        // A tick of the TSC is an instruction, whichever CPU executes it; an idle machine does not wait for the host.
+        add(&["-icount", "shift=0,sleep=off"]);
+    }
     match s.apic_ids.nr_cpus() {
         None => add(&["-smp", &s.cpus.to_string()]),
         Some(_) => s.apic_ids.arguments(&s.cpu).iter().for_each(|word| add(&[word])),

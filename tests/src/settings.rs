@@ -128,8 +128,9 @@ impl Settings {
                 self.accel = match value {
                     "auto" => Accel::Auto,
                     "tcg" => Accel::Tcg,
+                    "icount" => Accel::Icount,
                     "kvm" => Accel::Kvm,
-                    _ => return Err(wrong("auto, tcg or kvm")),
+                    _ => return Err(wrong("auto, tcg, icount or kvm")),
                 }
             }
             "cmd" => self.cmd = one_line(value).ok_or_else(|| wrong("shell commands on one line"))?,
@@ -327,7 +328,7 @@ mod tests {
             ("mem=lots", "64M or 8G"),
             ("mem=0", "64M or 8G"),
             ("boot=floppy", "direct, iso or uefi"),
-            ("accel=hvf", "auto, tcg or kvm"),
+            ("accel=hvf", "auto, tcg, icount or kvm"),
             ("drive=tape", "cd, usb or disk"),
             ("colour=red", "one of cpus apic-ids mem"),
             ("apic-ids=1,2", "0 first"),

@@ -48,11 +48,11 @@ const fn stack_of(vector: u8) -> u8 {
     }
 }
 
-/// Fills the table.
+/// Fills the table; the gate of `short_vector` leads to the short entry.
 ///
 /// # Panics
 /// If called twice.
-pub(super) fn build() {
+pub(super) fn build(short_vector: u8) {
     assert!(!IS_BUILT.swap(true, Ordering::AcqRel), "traps::init called twice");
     // The entries are spaced by alignment, so the first one must begin where the function does.
     let first = stubs::address(0);
@@ -61,7 +61,8 @@ pub(super) fn build() {
     // handler, which `init` stores only after this function.
     let table = unsafe { &mut *TABLE.0.get() };
     for (vector, gate) in (0..=255u8).zip(table) {
-        *gate = Gate::interrupt(stubs::address(vector) as u64, gdt::KERNEL_CODE, stack_of(vector));
+        let entry = if vector == short_vector { stubs::short as *const () as usize } else { stubs::address(vector) };
+        *gate = Gate::interrupt(entry as u64, gdt::KERNEL_CODE, stack_of(vector));
     }
 }
 
@@ -94,10 +95,13 @@ mod tests {
 
     #[test]
     fn the_whole_table_is_built_once() {
-        build();
+        build(0xf0);
         // SAFETY: no other test touches the table, and `build` panics on a second call.
         let table = unsafe { &*TABLE.0.get() };
         assert!(table.iter().all(|gate| gate.0[0] >> 40 & 0xff == 0x8e));
-        assert!(std::panic::catch_unwind(build).is_err());
+        let entry = |vector: usize| Gate::interrupt(stubs::address(vector as u8) as u64, gdt::KERNEL_CODE, 0);
+        assert_eq!(table[0xf1], entry(0xf1));
+        assert_eq!(table[0xf0], Gate::interrupt(stubs::short as *const () as u64, gdt::KERNEL_CODE, 0));
+        assert!(std::panic::catch_unwind(|| build(0xf0)).is_err());
     }
 }

@@ -40,7 +40,7 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
                 Cell::Id(area.cpu.index() as u64),
                 Cell::Id(area.apic_id().into()),
                 Cell::Text(&format_args!("{:?}", area.state())),
-                Cell::Count(area.nr_interrupts()),
+                Cell::Count(area.nr_interrupts() + flushes.ipis_taken),
                 Cell::Count(flushes.shootdowns),
                 Cell::Count(flushes.ipis_sent),
                 Cell::Count(flushes.pages_flushed),

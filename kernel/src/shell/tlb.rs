@@ -1,15 +1,23 @@
-//! `tlb`: what a batch of unmaps costs in interrupts, measured here and now.
+//! `tlb`: what shootdowns cost, measured here and now.
+
+mod company;
+mod figures;
+mod rounds;
+mod storm;
 
 use alloc::vec::Vec;
 
 use kernel::args::{ArgError, Args};
 use kernel::figures::{Count, Ratio};
 use kernel::json;
-use smp::shootdown::{Mode, Presence};
+use kernel::report::Format;
+use smp::shootdown::Mode;
+
+use company::Pace;
 
 use super::{Command, Out, Status};
 use crate::console::println;
-use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
+use crate::machine::SHOOTDOWNS;
 use crate::space::{self, Attributes, Mapped};
 use crate::time::Deadline;
 use crate::{input, per_cpu};
@@ -17,12 +25,14 @@ use crate::{input, per_cpu};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "tlb",
-    usage: "[pages=N] [lazy=N] [--json]",
+    usage: "[figures [--exact]] [pages=N] [lazy=N] [--json]",
     help: "unmap pages one by one, in batches and lazily; count the interrupts",
     details: "All other CPUs are kept running, so that each has to be told. Counts of writes to the\n\
               interrupt command register for N single-page unmaps: the naive way (one to each CPU for each page),\n\
               one round for each page, one round for each batch, and lazily, with the last purge (lazy=N: once N pages\n\
-              wait); then one batch with all other CPUs idle.",
+              wait); then one batch with all other CPUs idle.\n\
+              tlb figures: counts beside the most that they may be; fails if one is above. With --exact,\n\
+              instructions, too: for accel=icount, where a tick of the clock is one.",
     run: tlb,
 }];
 
@@ -32,7 +42,17 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     let lazy =
         args.number("lazy", 1..=space::MAX_WAITING as u64)?.map_or(default_ranges, |nr_ranges| nr_ranges as usize);
     let is_json = args.flag("--json");
+    let is_exact = args.flag("--exact");
+    let verb = args.word();
     args.finish(usage)?;
+    match verb {
+        None => {}
+        Some("figures") => return Ok(figures::print(is_exact, Format::json_if(is_json))),
+        Some(other) => {
+            println!("tlb: `{other}` is none of figures");
+            return Ok(Status::Usage);
+        }
+    }
     space::purge();
     space::set_lazy_limits(lazy, default_pages);
     let counted = counts_with_busy_cpus(nr_pages);
@@ -41,7 +61,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         println!("tlb: stopped, or no memory for {nr_pages} pages");
         return Ok(Status::Failed);
     };
-    wait_for_idle_cpus();
+    company::wait_until_idle(&company::others());
     let Some(idle) = writes_for(nr_pages, Way::Batched) else { return Ok(Status::Failed) };
     if SHOOTDOWNS.settings().drops_ipis() {
         println!("tlb: interrupts are dropped (chaos), so these counts mean nothing");
@@ -64,7 +84,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
 
 /// Writes by each way, all other CPUs busy, and the purges of the lazy one.
 fn counts_with_busy_cpus(nr_pages: usize) -> Option<([u64; 4], u64)> {
-    with_busy_cpus(|| {
+    company::while_busy(&company::others(), Pace::Threads, || {
         SHOOTDOWNS.settings().set_mode(Mode::Naive);
         let naive = writes_for(nr_pages, Way::OneByOne);
         SHOOTDOWNS.settings().set_mode(Mode::Coalescing);
@@ -87,15 +107,6 @@ fn print_json(nr_pages: usize, counts: [(&str, u64); 5]) -> Status {
         })
     });
     if printed.is_ok() { Status::Ok } else { Status::Failed }
-}
-
-/// Waits until every other CPU has halted, or for a second.
-fn wait_for_idle_cpus() {
-    let me = per_cpu::this().cpu;
-    let deadline = Deadline::after_ns(1_000_000_000);
-    let is_idle = |cpu| SHOOTDOWNS.presence(cpu) == Presence::Idle;
-    let all_are = || SHOOTDOWNS.online().iter().all(|cpu| cpu == me || is_idle(cpu));
-    machine::wait_until(all_are, || deadline.has_passed());
 }
 
 /// How pages are unmapped.
@@ -153,23 +164,5 @@ unsafe fn unmap_one_by_one(ranges: &mut Vec<Mapped>) {
 
 /// Runs `body` while every other CPU is kept from halting.
 pub(super) fn with_busy_cpus<R>(body: impl FnOnce() -> R) -> R {
-    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    let is_over = AtomicBool::new(false);
-    let nr_running = AtomicUsize::new(0);
-    let spin = |_| {
-        nr_running.fetch_add(1, Ordering::Relaxed);
-        while !is_over.load(Ordering::Relaxed) {
-            machine::relax_and_serve();
-        }
-    };
-    WORK.scope(&Cpu, |scope| {
-        let others = per_cpu::all().filter(|area| area.cpu != per_cpu::this().cpu);
-        let nr_started = others.filter(|area| scope.start(area.cpu, &spin).is_ok()).count();
-        while nr_running.load(Ordering::Relaxed) < nr_started {
-            machine::relax_and_serve();
-        }
-        let result = body();
-        is_over.store(true, Ordering::Relaxed);
-        result
-    })
+    company::while_busy(&company::others(), Pace::Threads, body)
 }

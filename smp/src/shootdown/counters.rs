@@ -85,6 +85,8 @@ macro_rules! counters {
 counters! {
     /// Writes to the interrupt command register, as [`send_ipi`](crate::Hardware::send_ipi) reports them.
     ipis_sent: sum,
+    /// CPUs that were sent an interrupt: at least as many as writes, and more where one write reaches several.
+    interrupted: sum,
     /// Shootdown interrupts handled.
     ipis_taken: sum,
     /// Rounds begun.

@@ -78,7 +78,10 @@ fn encode(range: PageRange) -> Option<u64> {
     }
     let number = (range.start() / PAGE_SIZE) as u64 & ((1 << NUMBER_BITS) - 1);
     let word = number << PAGES_BITS | range.nr_pages() as u64;
-    (decode(word) == Some(range)).then_some(word)
+    // Sign-extended from bit 47, or the address does not come back.
+    let unused_bits = u64::BITS - NUMBER_BITS - PAGE_SIZE.trailing_zeros();
+    let is_canonical = ((range.start() as i64) << unused_bits >> unused_bits) as usize == range.start();
+    is_canonical.then_some(word)
 }
 
 fn decode(word: u64) -> Option<PageRange> {
@@ -89,7 +92,7 @@ fn decode(word: u64) -> Option<PageRange> {
     // Moved up to the top so that the arithmetic shift back down repeats the sign, bit 47 of the address.
     let unused_bits = 64 - NUMBER_BITS;
     let number = ((word >> PAGES_BITS << unused_bits) as i64) >> unused_bits;
-    PageRange::new((number as usize).wrapping_mul(PAGE_SIZE), nr_pages)
+    Some(PageRange::from_parts((number as usize).wrapping_mul(PAGE_SIZE), nr_pages))
 }
 
 #[cfg(all(test, not(loom), not(shuttle)))]

@@ -28,6 +28,12 @@ impl PageRange {
         if nr_pages <= pages_to_top { Some(Self { start, nr_pages }) } else { None }
     }
 
+    /// As [`new`](Self::new), for parts that have been taken from a range.
+    pub(super) const fn from_parts(start: usize, nr_pages: usize) -> Self {
+        debug_assert!(Self::new(start, nr_pages).is_some());
+        Self { start, nr_pages }
+    }
+
     /// The address of the first page.
     pub const fn start(self) -> usize {
         self.start

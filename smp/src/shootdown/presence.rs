@@ -18,6 +18,10 @@ pub enum Presence {
     Idle = 2,
 }
 
+/// The states as they are stored: loops over all CPUs compare bytes.
+pub(super) const RUNNING: u8 = Presence::Running as u8;
+pub(super) const IDLE: u8 = Presence::Idle as u8;
+
 impl Presence {
     pub(super) const fn from_u8(value: u8) -> Self {
         match value {
@@ -40,12 +44,12 @@ impl<const N: usize> Shootdown<N> {
     pub fn join<H: Hardware>(&self, hw: &H) {
         hw.without_interrupts(|| {
             let me = hw.this_cpu();
-            let state = self.cpus.remote(me);
+            let state = self.state(me);
             if mutant::is(Mutant::JoinFlushesFirst) {
                 self.catch_up(hw, me, Catch::Everything);
             }
             self.nr_cpus.fetch_max(me.index() + 1, Ordering::Relaxed);
-            state.presence.store(Presence::Running as u8, Ordering::Relaxed);
+            state.presence.store(RUNNING, Ordering::Relaxed);
             if mutant::is(Mutant::JoinFlushesFirst) {
                 return;
             }
@@ -76,7 +80,7 @@ impl<const N: usize> Shootdown<N> {
     /// mapping, and so does the idle loop when `hlt` returns.
     pub fn leave_idle<H: Hardware>(&self, hw: &H) -> bool {
         let me = hw.this_cpu();
-        let state = self.cpus.remote(me);
+        let state = self.state(me);
         // A plain look at what this CPU itself wrote; if an interrupt comes now, it does the work below.
         if state.presence(Ordering::Relaxed) != Presence::Idle {
             return false;
@@ -84,10 +88,10 @@ impl<const N: usize> Shootdown<N> {
         hw.without_interrupts(|| {
             if mutant::is(Mutant::WakeCatchesUpFirst) {
                 self.catch_up(hw, me, Catch::Announced);
-                state.presence.store(Presence::Running as u8, Ordering::Relaxed);
+                state.presence.store(RUNNING, Ordering::Relaxed);
                 return;
             }
-            state.presence.store(Presence::Running as u8, Ordering::Relaxed);
+            state.presence.store(RUNNING, Ordering::Relaxed);
             // The fence in here orders the store above before the generation is read: this CPU's half of the handshake.
             self.catch_up(hw, me, Catch::Announced);
         });
@@ -98,7 +102,7 @@ impl<const N: usize> Shootdown<N> {
         // Release: this CPU's reads through mappings come before, and pair with the Acquire of whoever waits. It needs
         // no fence: an initiator that still sees this CPU running sends an interrupt, and that wakes it.
         let order = mutant::weaken(Mutant::IdleRelaxed, Ordering::Release);
-        self.cpus.remote(me).presence.store(presence as u8, order);
+        self.state(me).presence.store(presence as u8, order);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cpu_set::CpuSet;
 use crate::hardware::{Hardware, IpiKind};
 use crate::mutant::{self, Mutant};
 use crate::poll::Poll;
-use crate::shootdown::presence::Catch;
+use crate::shootdown::presence::{Catch, IDLE, RUNNING};
 use crate::shootdown::{Mode, PageRange};
 use crate::sync::Ordering;
 use crate::watchdog::{WaitingFor, Watchdog};
@@ -103,7 +103,7 @@ impl<const N: usize> Shootdown<N> {
             let before = self.generation.fetch_add(nr_requests, Ordering::Release);
             let generation = before.wrapping_add(nr_requests);
             // Only a CPU that is waited for may ask for less than everything: see `log`.
-            let is_waited_for = self.cpus.remote(me).presence(Ordering::Relaxed) == Presence::Running;
+            let is_waited_for = self.state(me).presence(Ordering::Relaxed) == Presence::Running;
             for (i, request) in (1..=nr_requests).zip(requests) {
                 self.log.write(before.wrapping_add(i), request.filter(|_| is_waited_for));
             }
@@ -135,32 +135,35 @@ impl<const N: usize> Shootdown<N> {
 
     fn tell_those_who_need_it<H: Hardware>(&self, hw: &H, me: CpuId, generation: u64, nr_cpus: usize) {
         let counters = self.counters(me);
-        let mut targets = CpuSet::EMPTY;
+        let (mut targets, mut nr_targets) = (CpuSet::EMPTY, 0);
         for cpu in CpuId::first(nr_cpus).filter(|&cpu| cpu != me) {
-            let state = self.cpus.remote(cpu);
-            match state.presence(Ordering::Relaxed) {
-                Presence::Offline => {}
-                Presence::Idle => counters.idle_skips.add(1),
-                // Relaxed: the fence before stands between the announcement and this.
-                Presence::Running if state.has_seen(generation) || state.pending.swap(true, Ordering::Relaxed) => {
+            let state = self.state(cpu);
+            // Relaxed, all three: the fence before stands between the announcement and these.
+            match state.presence.load(Ordering::Relaxed) {
+                RUNNING if state.has_seen(generation) || state.pending.swap(true, Ordering::Relaxed) => {
                     counters.coalesced.add(1);
                 }
-                Presence::Running => {
+                RUNNING => {
                     targets.insert(cpu);
+                    nr_targets += 1;
                 }
+                IDLE => counters.idle_skips.add(1),
+                _ => {}
             }
         }
-        if !targets.is_empty() && !mutant::is(Mutant::SendBeforePublish) {
+        if nr_targets > 0 && !mutant::is(Mutant::SendBeforePublish) {
+            counters.interrupted.add(nr_targets);
             counters.ipis_sent.add(hw.send_ipi(IpiKind::Shootdown, &targets));
         }
     }
 
     fn tell_everybody<H: Hardware>(&self, hw: &H, me: CpuId, nr_cpus: usize) {
         for cpu in CpuId::first(nr_cpus).filter(|&cpu| cpu != me) {
-            let state = self.cpus.remote(cpu);
+            let state = self.state(cpu);
             if state.presence(Ordering::Relaxed) != Presence::Offline {
                 // For its wait loops, which must serve this round as any other.
                 state.pending.store(true, Ordering::Relaxed);
+                self.counters(me).interrupted.add(1);
                 self.counters(me).ipis_sent.add(hw.send_ipi(IpiKind::Shootdown, &CpuSet::of(cpu)));
             }
         }
@@ -171,40 +174,48 @@ impl<const N: usize> Shootdown<N> {
     /// Context: as there. It may be another time and place than where the round began, but the same CPU.
     pub fn wait<H: Hardware>(&self, hw: &H, round: Round) {
         let me = hw.this_cpu();
+        // A CPU that has acknowledged once has done so for good, so that one after the other will do.
+        let is_late = |cpu: &CpuId| *cpu != me && !self.has_acknowledged(*cpu, &round);
+        if CpuId::first(round.nr_cpus).any(|cpu| is_late(&cpu)) {
+            self.wait_for_late(hw, &round);
+        }
+    }
+
+    /// Out of line: the first look at each CPU often finds that all have acknowledged, and then nothing of this is needed.
+    #[inline(never)]
+    fn wait_for_late<H: Hardware>(&self, hw: &H, round: &Round) {
+        let me = hw.this_cpu();
         let mut pace = Poll::default();
-        let mut watchdog = None;
+        let mut watchdog = Watchdog::new(hw.now_ticks(), hw.watchdog_ticks());
         for cpu in CpuId::first(round.nr_cpus).filter(|&cpu| cpu != me) {
             let was_idle = mutant::is(Mutant::IdleNotReevaluated) && self.presence(cpu) == Presence::Idle;
-            // A CPU that has acknowledged once has done so for good, so that one after the other will do.
-            while !self.has_acknowledged(cpu, &round) && !was_idle {
-                let watchdog = watchdog.get_or_insert_with(|| Watchdog::new(hw.now_ticks(), hw.watchdog_ticks()));
+            while !self.has_acknowledged(cpu, round) && !was_idle {
                 // Initiators alone never wait in a circle, since the last to announce has caught up with all before it.
                 // But a CPU that waits with interrupts off would hold up later rounds for no reason.
                 self.service_if_pending(hw);
                 if pace.step(hw) {
-                    self.bark(hw, watchdog, &round);
+                    self.bark(hw, &mut watchdog, round);
                 }
             }
         }
-        if let Some(watchdog) = watchdog {
-            let waited_ticks = watchdog.waited_ticks(hw.now_ticks());
-            hw.without_interrupts(|| {
-                self.counters(me).waits.add(1);
-                self.counters(me).longest_wait_ticks.raise_to(waited_ticks);
-            });
-        }
+        let waited_ticks = watchdog.waited_ticks(hw.now_ticks());
+        hw.without_interrupts(|| {
+            self.counters(me).waits.add(1);
+            self.counters(me).longest_wait_ticks.raise_to(waited_ticks);
+        });
     }
 
     /// Whether `cpu` needs no more waiting for. Looked at anew each time: it may go idle, or leave, while waited for.
+    #[inline(always)]
     fn has_acknowledged(&self, cpu: CpuId, round: &Round) -> bool {
-        let state = self.cpus.remote(cpu);
+        let state = self.state(cpu);
         if state.has_seen(round.generation) {
             return true;
         }
-        match state.presence(mutant::weaken(Mutant::WaitRelaxed, Ordering::Acquire)) {
-            Presence::Offline => true,
-            Presence::Idle => round.idle_is_ack && !mutant::is(Mutant::IdleNotReevaluated),
-            Presence::Running => false,
+        match state.presence.load(mutant::weaken(Mutant::WaitRelaxed, Ordering::Acquire)) {
+            RUNNING => false,
+            IDLE => round.idle_is_ack && !mutant::is(Mutant::IdleNotReevaluated),
+            _ => true,
         }
     }
 

@@ -158,9 +158,11 @@ impl<const N: usize> Cpu<N> {
             // Acquire, as `send_ipi`'s contract promises: what its sender stored is visible in the handler.
             let kinds = irr.swap(0, Ordering::Acquire);
             self.interrupts_on.set(false);
-            self.machine.shootdown.leave_idle(self);
+            // Each vector's handler begins with what ends idleness: a shootdown's by its own service.
             if kinds & bit(IpiKind::Shootdown) != 0 {
                 self.machine.shootdown.service(self);
+            } else {
+                self.machine.shootdown.leave_idle(self);
             }
             if kinds & bit(IpiKind::Call) != 0 {
                 self.machine.calls.serve(self);

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Cpu, Machine, pages, thread};
 use smp::shootdown::CounterValues;
-use smp::{Barrier, CpuId, CpuSet, PageRange};
+use smp::{Barrier, CpuId, CpuSet, Hardware, PageRange};
 
 const PAGES_OF_EACH: usize = 3;
 
@@ -78,7 +78,7 @@ fn play<const N: usize>(cpu: &Cpu<N>, storm: &Storm, random: Random, nr_steps: u
         cpu.window();
         cpu.yield_now();
     }
-    cpu.machine.shootdown.service(cpu);
+    cpu.without_interrupts(|| cpu.machine.shootdown.service(cpu));
 }
 
 impl<const N: usize> Player<'_, N> {

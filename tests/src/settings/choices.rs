@@ -29,6 +29,8 @@ pub enum Accel {
     Auto,
     /// Emulation.
     Tcg,
+    /// Emulation of all CPUs on one thread, whose clock counts instructions: every run of a machine is the same.
+    Icount,
     /// KVM, whatever stands behind `/dev/kvm`.
     Kvm,
 }
@@ -56,6 +58,7 @@ pub(super) fn accel_name(accel: Accel) -> &'static str {
     match accel {
         Accel::Auto => "auto",
         Accel::Tcg => "tcg",
+        Accel::Icount => "icount",
         Accel::Kvm => "kvm",
     }
 }

@@ -72,6 +72,11 @@ figures: build
     @{{ runner }} figures {{ words }}
     @cargo test --quiet --package tests --test disassembly -- --nocapture hit_path
 
+# Print what TLB shootdowns cost, beside the most that they may: exact counts of instructions, interrupts and flushes
+[group('run')]
+tlb-figures: build
+    @{{ runner }} tlb-figures {{ words }} mem=256M
+
 # Measure mm on this host beside other allocators, in turns; ARGS such as --quick, --count, --json FILE or part of a workload's name
 [group('run')]
 [no-cd]

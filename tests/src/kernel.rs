@@ -11,6 +11,18 @@ pub const DEMONSTRATION: &str = "cpus; mem; slabs; replay fork-exec-small.kmt; s
 /// The commands whose counts the README quotes.
 pub const COUNTING: &str = "replay fork-exec-small.kmt; tlb pages=256; mem; quit";
 
+/// The command that judges what shootdowns cost by counts, and the one that judges instructions, too.
+pub const TLB_FIGURES: &str = "tlb figures --json";
+/// See [`TLB_FIGURES`].
+pub const TLB_FIGURES_EXACT: &str = "tlb figures --exact --json";
+
+/// Its figure of the CPU that begins a round.
+pub const TLB_INITIATOR: &str = "round: initiator's instructions";
+/// Its figure of a whole round.
+pub const TLB_ALL_CPUS: &str = "round: instructions of all CPUs";
+/// Its figure of the boot.
+pub const TLB_BOOT: &str = "boot: entry to all online";
+
 /// The recording that the demonstration replays.
 pub const DEMONSTRATION_MODULE: &str = "fork-exec-small.kmt";
 

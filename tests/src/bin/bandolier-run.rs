@@ -6,14 +6,15 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use tests::menu::{self, Start};
-use tests::{End, Error, Settings, figures, gdb, image, interactive, kernel, usb};
+use tests::{End, Error, Settings, figures, gdb, image, interactive, kernel, tlb_figures, usb};
 
-const USAGE: &str = "usage: bandolier-run run|gui|gdb|figures|iso|image [name=value...]
+const USAGE: &str = "usage: bandolier-run run|gui|gdb|figures|tlb-figures|iso|image [name=value...]
        bandolier-run usb DEVICE IMAGE [even-if-not-removable]
   run      boot: at a terminal to a prompt; without one run cmd, typed lines or the demonstration, and exit
   gui      boot by Limine in a window: the kernel's own screen and keyboard
   gdb      boot under gdb, stopped at the kernel's entry point
   figures  measure and print boot times and counts
+  tlb-figures  measure and print what shootdowns cost, beside the most that they may
   iso      write target/bandolier.iso, which boots by Limine under BIOS and UEFI and runs cmd at once
   image    write target/bandolier-stick.iso, which does so with a menu, for CD and USB stick
   usb      write the image to a stick, after showing what is on it and asking
@@ -42,6 +43,7 @@ fn perform(command: &str, words: &[String]) -> Result<u8, Error> {
         "gui" => interactive::in_window(settings).map(conclude),
         "gdb" => gdb::run(&settings).map(conclude),
         "figures" => figures::print(&settings).map(|fine| u8::from(!fine)),
+        "tlb-figures" => tlb_figures::print(&settings).map(|fine| u8::from(!fine)),
         "iso" => write_image("bandolier.iso", |out| image::build(&settings, out)).map(|()| 0),
         "image" => {
             // Something to replay is always with it.

@@ -17,6 +17,7 @@ pub use proof::{
 pub use topology::{Cores, Place, Topology};
 
 use crate::cache::LineFlush;
+use crate::tlb::Broadcast;
 use crate::tsc::{Frequency, Source};
 use raw_cpuid::{CpuId, CpuIdReader, Hypervisor};
 
@@ -75,6 +76,8 @@ pub struct Features {
     pub rate_counters: Option<RateCounters>,
     /// Flushing of cache lines.
     pub line_flush: Option<LineFlush>,
+    /// Flushing of all CPUs' TLBs: INVLPGB and TLBSYNC.
+    pub tlb_broadcast: Option<Broadcast>,
 }
 
 impl Features {
@@ -124,6 +127,10 @@ impl Features {
             machine_check: basic.filter(|f| f.has_mce()).map(|_| MachineCheck::proven()),
             mtrr: basic.filter(|f| f.has_mtrr()).map(|_| Mtrr::proven()),
             rate_counters: thermal.filter(|f| f.has_hw_coord_feedback()).map(|_| RateCounters::proven()),
+            tlb_broadcast: capacity
+                .as_ref()
+                .filter(|c| c.has_invlpgb())
+                .map(|c| Broadcast::proven(c.invlpgb_max_pages())),
             line_flush: basic.filter(|f| f.has_clflush()).and_then(|f| {
                 LineFlush::proven(f.cflush_cache_line_size(), structured.is_some_and(|f| f.has_clflushopt()))
             }),

@@ -1,8 +1,13 @@
-//! Flushing the TLB of this CPU. That of the others is a protocol, and not here.
+//! Flushing the TLB of this CPU. That of the others is a protocol, and not here; what some CPUs offer for it is in
+//! [`Broadcast`].
 //!
 //! Each function forgets translations of stores that came before it: the instructions are serialising, and their asm
 //! clobbers memory, so a page-table store stays above.
 //! Called by: the shootdown glue of the kernel, `control`.
+
+mod broadcast;
+
+pub use broadcast::Broadcast;
 
 use crate::cpu;
 use core::arch::asm;

@@ -12,6 +12,7 @@ use mm::debug::Finding;
 use mm::error::{Error, Result};
 use mm::heap::Heap;
 use mm::machine::Machine;
+use smp::shootdown::Mode;
 use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, Shootdown, WorkSlots};
 use spin::Once;
 
@@ -56,6 +57,32 @@ pub fn set_apic(apic: LocalApic) {
 /// The local APIC of the CPU that asks; `None` early in boot.
 pub fn apic() -> Option<&'static LocalApic> {
     APIC.get()
+}
+
+/// What flushes the TLBs of all CPUs without an interrupt; none until [`use_broadcast`].
+static BROADCAST: Once<tlb::Broadcast> = Once::new();
+
+/// INVLPGB, as `smp` sees it.
+struct Invlpgb(tlb::Broadcast);
+
+impl smp::Broadcast for Invlpgb {
+    fn flush(&self, range: smp::PageRange) {
+        self.0.flush(range.start(), range.nr_pages());
+    }
+
+    fn flush_all(&self) {
+        self.0.flush_all();
+    }
+
+    fn sync(&self) {
+        self.0.sync();
+    }
+}
+
+/// Makes shootdowns rounds of the hardware from here on.
+pub fn use_broadcast(broadcast: tlb::Broadcast) {
+    BROADCAST.call_once(|| broadcast);
+    SHOOTDOWNS.settings().set_mode(Mode::Broadcast);
 }
 
 /// States that every CPU that could take an interrupt runs this kernel.
@@ -233,6 +260,10 @@ unsafe impl Hardware for Cpu {
 
     fn flush_all(&self) {
         tlb::flush_all();
+    }
+
+    fn broadcast(&self) -> Option<impl smp::Broadcast> {
+        BROADCAST.get().copied().map(Invlpgb)
     }
 
     fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R {

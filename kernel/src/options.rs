@@ -9,13 +9,15 @@ use kernel::chaos::Chaos;
 use kernel::clock_choice::Wanted;
 use kernel::keyboard::LayoutName;
 use kernel::units;
+use smp::shootdown::Settings;
 
 use crate::console::{print, println};
-use crate::machine::SHOOTDOWNS;
-use crate::{bootinfo, chaos, clock, debug};
+use crate::machine::{self, SHOOTDOWNS};
+use crate::{boot, bootinfo, chaos, clock, debug};
 
 /// All options but `run=`, which is the shell's.
-const KNOWN: [&str; 8] = ["chaos", "cpu-wait-ms", "cpus", "debug", "host-cpus", "keyboard", "screen", "tsc"];
+const KNOWN: [&str; 10] =
+    ["chaos", "cpu-wait-ms", "cpus", "debug", "flush-pages", "host-cpus", "keyboard", "screen", "tlb", "tsc"];
 
 /// The most CPUs that the kernel is to use (`cpus=`), if that was said and can be understood.
 pub fn nr_cpus() -> Option<usize> {
@@ -68,6 +70,24 @@ pub fn announce() -> bool {
     }
     for word in chaos::wrong() {
         complain(format_args!("chaos={word} is not known; there is: {}", Chaos::KNOWN));
+    }
+    match cmdline.get("tlb").map(|way| (way, boot::features().and_then(|features| features.tlb_broadcast))) {
+        None | Some(("ipi", _)) => {}
+        Some(("broadcast", Some(broadcast))) => {
+            println!("bandolier: TLBs are flushed by INVLPGB, {} pages at a time", broadcast.max_pages());
+            machine::use_broadcast(broadcast);
+        }
+        Some(("broadcast", None)) => complain(format_args!("tlb=broadcast: this CPU has no INVLPGB")),
+        Some((other, _)) => complain(format_args!("tlb={other} is not known; there is: ipi broadcast")),
+    }
+    match cmdline.get("flush-pages").map(|text| (text, text.parse())) {
+        None => {}
+        Some((_, Ok(nr_pages))) if nr_pages <= Settings::MAX_FULL_FLUSH_PAGES => {
+            SHOOTDOWNS.settings().set_full_flush_pages(nr_pages);
+        }
+        Some((text, _)) => {
+            complain(format_args!("flush-pages={text} is no number up to {}", Settings::MAX_FULL_FLUSH_PAGES));
+        }
     }
     debug::announce();
     chaos::asked().for_each(begin);

@@ -108,7 +108,7 @@ unsafe impl ShootdownDone for Done<'_> {
 }
 
 fn shoot_down(ranges: &[Option<VirtRange>]) -> Done<'_> {
-    let begun = SHOOTDOWNS.generation();
+    let begun = SHOOTDOWNS.epoch();
     let pages = ranges.iter().flatten().filter_map(|range| PageRange::new(range.start(), range.nr_pages()));
     SHOOTDOWNS.initiate(&Cpu, pages);
     Done { begun, ranges: Some(ranges) }

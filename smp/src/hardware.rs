@@ -2,6 +2,7 @@
 
 use crate::cpu::CpuId;
 use crate::cpu_set::CpuSet;
+use crate::shootdown::PageRange;
 use crate::watchdog::LateReport;
 
 /// What an interprocessor interrupt asks its target to do.
@@ -13,6 +14,23 @@ pub enum IpiKind {
     Call,
     /// Nothing in the handler: leave `hlt`, so that the idle loop looks for work.
     Wake,
+}
+
+/// A machine whose CPUs can be made to flush their TLBs without an interrupt: INVLPGB and TLBSYNC.
+///
+/// Having one tells you that this machine can.
+pub trait Broadcast {
+    /// Tells all CPUs, this one and halted ones included, to forget their translations for `range`. Does not wait.
+    ///
+    /// Contract: a CPU that walks the page tables after it has forgotten sees what this CPU stored before a full fence
+    /// before the call.
+    fn flush(&self, range: PageRange);
+
+    /// As [`flush`](Self::flush), for every translation, global ones included.
+    fn flush_all(&self);
+
+    /// Returns when all CPUs have done what this one has asked; what they did through the old translations happened before.
+    fn sync(&self);
 }
 
 /// The machine, as seen from the CPU that runs this code.
@@ -44,6 +62,9 @@ pub unsafe trait Hardware {
 
     /// Makes this CPU forget every translation, global ones included, by whatever its CR4 requires.
     fn flush_all(&self);
+
+    /// How this machine flushes all CPUs' TLBs by itself, if it can.
+    fn broadcast(&self) -> Option<impl Broadcast>;
 
     /// Runs `f` with interrupts off on this CPU and restores the state found. Nests.
     fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R;

@@ -59,7 +59,7 @@ pub use barrier::Barrier;
 pub use cpu::{CpuId, MAX_CPUS, Pinned};
 pub use cpu_set::{AtomicCpuSet, CpuSet};
 pub use cross_call::{CallError, CrossCall};
-pub use hardware::{Hardware, IpiKind};
+pub use hardware::{Broadcast, Hardware, IpiKind};
 pub use per_cpu::PerCpu;
 pub use shootdown::{PageRange, Round, Shootdown};
 pub use watchdog::LateReport;

@@ -42,6 +42,12 @@ pub enum Mutant {
     PendingIgnored,
     /// The interrupts are sent before the generation is announced.
     SendBeforePublish,
+    /// The hardware is told to flush without a fence after the entries were cleared.
+    BroadcastWithoutFence,
+    /// The hardware is not waited for.
+    BroadcastWithoutSync,
+    /// A round that the hardware runs is not counted.
+    BroadcastUncounted,
     /// A cross-call is acknowledged before the function ran.
     CallAckBeforeRun,
     /// A cross-call's acknowledgement is stored without Release.
@@ -98,7 +104,7 @@ pub(crate) fn fence_unless(mutant: Mutant) {
 
 /// Every mutant, for the tests that run them all.
 #[cfg(any(loom, shuttle))]
-pub const ALL: [Mutant; 25] = {
+pub const ALL: [Mutant; 28] = {
     use Mutant::*;
     [
         InitiatorWithoutFence,
@@ -117,6 +123,9 @@ pub const ALL: [Mutant; 25] = {
         JoinFlushesFirst,
         PendingIgnored,
         SendBeforePublish,
+        BroadcastWithoutFence,
+        BroadcastWithoutSync,
+        BroadcastUncounted,
         CallAckBeforeRun,
         CallAckRelaxed,
         CallTakenRelaxed,

@@ -34,6 +34,7 @@
 //! Lock order: none, there is no lock. Called by: the kernel's unmap path, IPI handler, idle loop, and the slow path of
 //! its spin locks. Context: any but NMI, interrupts on or off.
 
+mod broadcast;
 mod counters;
 mod log;
 mod page_range;
@@ -66,6 +67,8 @@ pub struct Shootdown<const N: usize = MAX_CPUS> {
     /// The newest generation announced. Pairs Release (announce) with Acquire (service): whoever reads a generation
     /// also sees the page-table entries that were cleared before it.
     generation: CachePadded<AtomicU64>,
+    /// Rounds that the hardware has run: see `broadcast`.
+    broadcasts: CachePadded<AtomicU64>,
     log: CachePadded<Log>,
     cpus: PerCpu<Slot, N>,
     /// One more than the highest index that ever joined: how far loops over CPUs go.
@@ -141,6 +144,7 @@ impl<const N: usize> Shootdown<N> {
         pub fn new() -> Self {
             Self {
                 generation: CachePadded::new(AtomicU64::new(0)),
+                broadcasts: CachePadded::new(AtomicU64::new(0)),
                 log: CachePadded::new(Log::new()),
                 cpus: PerCpu::from_slots(array_of!(CachePadded::new(Slot::new()); N)),
                 nr_cpus: CachePadded::new(AtomicUsize::new(0)),
@@ -162,6 +166,15 @@ impl<const N: usize> Shootdown<N> {
     /// The newest generation announced.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// A number that every round raises as it begins, whoever runs it: for whoever wants to know whether a round began
+    /// after something, compared by distance. Entries that were cleared, by an operation that is a full fence, before
+    /// this was read are flushed by any round that is begun when it is as large, or larger.
+    pub fn epoch(&self) -> u64 {
+        // Two counters, read one after the other. Both only grow: who reads them after a round has begun gets more than
+        // who read them before it, whatever other rounds do in between.
+        self.generation.load(Ordering::Acquire).wrapping_add(self.broadcasts.load(Ordering::Acquire))
     }
 
     /// The generation up to which `cpu` has flushed.

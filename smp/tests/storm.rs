@@ -39,11 +39,21 @@ fn a_storm_in_naive_mode_finds_nothing_stale() {
 }
 
 #[test]
+fn a_storm_that_the_hardware_flushes_finds_nothing_stale_and_sends_nothing() {
+    let machine = Machine::<4>::new();
+    machine.wires.install();
+    machine.shootdown.settings().set_mode(Mode::Broadcast);
+    let sum = storm::run(&machine, 6, NR_STEPS);
+    assert_eq!((sum.ipis_sent, sum.broadcasts), (0, sum.shootdowns));
+}
+
+#[test]
 fn a_storm_whose_mode_changes_finds_nothing_stale() {
     let machine = Machine::<4>::new();
+    machine.wires.install();
     std::thread::scope(|s| {
         s.spawn(|| storm::run(&machine, 5, NR_STEPS));
-        for mode in [Mode::Naive, Mode::Coalescing].into_iter().cycle().take(100) {
+        for mode in [Mode::Naive, Mode::Broadcast, Mode::Coalescing].into_iter().cycle().take(100) {
             machine.shootdown.settings().set_mode(mode);
             std::thread::yield_now();
         }

@@ -58,11 +58,20 @@ pub const SHOOTDOWN_VECTOR: u8 = 0xf0;
 
 /// The shootdown interrupts that the answer to `cpus` says were sent: the sum of its column `ipis sent`.
 pub fn ipis_sent(serial: &str) -> Option<u64> {
+    column_of_cpus(serial, 5)
+}
+
+/// The interrupts that the answer to `cpus` says were handled: the sum of its column `interrupts`.
+pub fn interrupts_taken(serial: &str) -> Option<u64> {
+    column_of_cpus(serial, 3)
+}
+
+fn column_of_cpus(serial: &str, column: usize) -> Option<u64> {
     let mut lines = serial.lines().skip_while(|line| !line.contains("ipis sent"));
     lines.next()?;
     let rows = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     let rows = rows.take_while(|row| row.get(2).is_some_and(|state| *state == "Online"));
-    rows.map(|row| row.get(5)?.replace(',', "").parse::<u64>().ok()).sum()
+    rows.map(|row| row.get(column)?.replace(',', "").parse::<u64>().ok()).sum()
 }
 
 /// How the kernel names the mode of its local APICs in the boot lines.

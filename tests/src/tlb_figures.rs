@@ -12,7 +12,7 @@ use crate::{End, kernel};
 use serde_json::Value;
 
 /// Machines that are measured, by their CPUs. Each has twice as many as the one before.
-const CPUS: [u32; 4] = [2, 4, 8, 16];
+pub const CPUS: [u32; 4] = [2, 4, 8, 16];
 
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use elf::ElfBytes;
 use elf::abi::{SHF_EXECINSTR, STT_FUNC};
 use elf::endian::LittleEndian;
 use iced_x86::{
-    CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, Register,
+    CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
+    OpKind, Register,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tests::Settings;
@@ -115,6 +116,94 @@ fn hit_paths_lock_nothing_mask_nothing_and_stay_within_the_budget() {
     assert_eq!(outcome.nr_failed, 0, "\n{}", outcome.table);
 }
 
+/// A bus-locked operation on memory that another CPU may write, too. `xchg` with memory locks without saying so; the
+/// compiler's full fence is a locked operation on the CPU's own stack, which no other CPU touches.
+fn locks_shared_memory(instruction: &Instruction) -> bool {
+    let has_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
+    let is_locked = instruction.has_lock_prefix() || instruction.mnemonic() == Mnemonic::Xchg;
+    has_memory && is_locked && instruction.memory_base() != Register::RSP
+}
+
+/// The functions that can run when the one at `entry` does, without those that only end the machine.
+fn callees<'a>(functions: &'a [Function], entry: &'a Function) -> Vec<&'a Function> {
+    let mut found = vec![entry];
+    let mut next = 0;
+    while let Some(function) = found.get(next).copied() {
+        next += 1;
+        for instruction in function.decode() {
+            let target = match instruction.flow_control() {
+                FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
+                    instruction.near_branch_target()
+                }
+                FlowControl::IndirectCall | FlowControl::IndirectBranch => {
+                    panic!("{} leads somewhere unknown: `{instruction}`", function.name)
+                }
+                _ => continue,
+            };
+            let callee = functions.iter().find(|f| (f.address..f.address + f.code.len() as u64).contains(&target));
+            let callee = callee.unwrap_or_else(|| panic!("{} leads to no function: `{instruction}`", function.name));
+            if !callee.name.contains("panicking") && !found.iter().any(|f| f.address == callee.address) {
+                found.push(callee);
+            }
+        }
+    }
+    found
+}
+
+/// What a target does to acknowledge a shootdown, in its interrupt handler and in its wait loops: stores to lines that it
+/// alone writes, and no bus lock, in any function that can run.
+#[test]
+fn acknowledging_a_shootdown_locks_no_shared_memory() {
+    let (functions, _) = functions();
+    for part in ["on_shootdown", "service_if_pending"] {
+        let entry = functions.iter().find(|f| f.name.contains(part)).unwrap_or_else(|| panic!("the kernel has {part}"));
+        for function in callees(&functions, entry) {
+            if let Some(locked) = function.decode().find(locks_shared_memory) {
+                panic!("{part} comes to {}, which has `{locked}`", function.name);
+            }
+        }
+    }
+    // The initiator's side has what it must have, and the check sees it: announcing, and telling each target.
+    let initiator = |f: &&Function| f.name.contains("shootdown5round") && f.decode().any(|i| locks_shared_memory(&i));
+    assert!(functions.iter().any(|f| initiator(&f)), "no initiator tells anybody");
+}
+
+/// The x2APIC's interrupt command register, and the one for interrupts to oneself.
+const ICR_MSRS: [u64; 2] = [0x830, 0x83f];
+
+/// The writes to the interrupt command register in `function`, and whether `mfence; lfence` stands before each with no
+/// store in between.
+fn sends(function: &Function) -> Vec<bool> {
+    let code: Vec<Instruction> = function.decode().collect();
+    let mut info = InstructionInfoFactory::new();
+    let mut found = Vec::new();
+    for (at, _) in code.iter().enumerate().filter(|(_, i)| i.mnemonic() == Mnemonic::Wrmsr) {
+        let before = code[at.saturating_sub(16)..at].iter().rev();
+        let sets_ecx = |i: &&Instruction| i.mnemonic() == Mnemonic::Mov && i.op0_register() == Register::ECX;
+        let number = before.clone().find(sets_ecx).map(|i| i.immediate(1));
+        if number.is_some_and(|number| ICR_MSRS.contains(&number)) {
+            let mut stores = |i: &Instruction| info.info(i).used_memory().iter().any(|m| m.access() != OpAccess::Read);
+            let mut since: Vec<&Instruction> = before.take_while(|i| i.mnemonic() != Mnemonic::Mfence).collect();
+            let has_both = since.len() < 16 && since.pop().is_some_and(|i| i.mnemonic() == Mnemonic::Lfence);
+            found.push(has_both && !since.into_iter().any(&mut stores));
+        }
+    }
+    found
+}
+
+/// A write to an x2APIC register orders nothing by itself: an interrupt could overtake what it announces.
+#[test]
+fn a_fence_stands_before_every_write_of_the_interrupt_command_register() {
+    let (functions, _) = functions();
+    let mut nr_sends = 0;
+    for function in &functions {
+        let sends = sends(function);
+        assert!(sends.iter().all(|is_fenced| *is_fenced), "{} sends without a fence", function.name);
+        nr_sends += sends.len();
+    }
+    assert!(nr_sends > 0, "nobody sends");
+}
+
 /// The first instruction of a function that uses a vector, MMX or x87 register.
 fn vector_use(function: &Function) -> Option<Instruction> {
     let mut info = InstructionInfoFactory::new();
@@ -152,6 +241,17 @@ fn the_checks_see_what_they_look_for() {
     assert_eq!(masking.reachable.values().filter(|i| forbidden(i)).count(), 3);
     // jne to itself; call; ret: a loop ends, and behind a call there is no hit path.
     assert_eq!(hit_path(&function(&[0x75, 0xfe, 0xe8, 0, 0, 0, 0, 0xc3])).longest, None);
+    // lock inc dword ptr [rax]; xchg [rax], ecx; lock or dword ptr [rsp], 0; xchg eax, ecx
+    let locks = [&[0xf0, 0xff, 0x00][..], &[0x87, 0x08], &[0xf0, 0x83, 0x0c, 0x24, 0], &[0x91]];
+    assert_eq!(locks.map(|code| function(code).decode().any(|i| locks_shared_memory(&i))), [true, true, false, false]);
+    // mov ecx, 0x830; wrmsr, without a fence, with both, with the store of what is announced behind them, with one.
+    let (select, store, write) = (&[0xb9, 0x30, 0x08, 0, 0][..], &[0x89, 0x07][..], &[0x0f, 0x30][..]);
+    let (mfence, lfence) = (&[0x0f, 0xae, 0xf0][..], &[0x0f, 0xae, 0xe8][..]);
+    assert_eq!(sends(&function(&[select, write].concat())), [false]);
+    assert_eq!(sends(&function(&[store, mfence, lfence, select, write].concat())), [true]);
+    assert_eq!(sends(&function(&[mfence, lfence, store, select, write].concat())), [false]);
+    assert_eq!(sends(&function(&[store, mfence, select, write].concat())), [false]);
+    assert!(sends(&function(&[&[0xb9, 0x0b, 0x08, 0, 0][..], write].concat())).is_empty());
     // movaps xmm0, xmm1; fld1; and mov rax, rbx; ret
     assert!(vector_use(&function(&[0x0f, 0x28, 0xc1])).is_some());
     assert!(vector_use(&function(&[0xd9, 0xe8])).is_some());

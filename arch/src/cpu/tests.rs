@@ -110,3 +110,12 @@ fn the_host_can_be_asked() {
     assert!(!features.vendor.as_str().is_empty());
     assert!((32..=52).contains(&features.physical_address_bits));
 }
+
+#[test]
+fn broadcast_flushes_come_with_their_maximum() {
+    let of = |leaves| cpu(leaves).tlb_broadcast.map(|broadcast| broadcast.max_pages());
+    let amd = |edx| [(0x8000_0000, 0, [0x8000_0008, 0, 0, 0]), (0x8000_0008, 0, [48 << 8 | 48, 1 << 3, 0, edx])];
+    assert_eq!(of(Box::leak(Box::new(amd(7)))), Some(8));
+    assert_eq!(of(Box::leak(Box::new(amd(0)))), Some(1), "a maximum of 0 is one page");
+    assert_eq!(of(&[(0x8000_0000, 0, [0x8000_0008, 0, 0, 0]), (0x8000_0008, 0, [48 << 8 | 48, 0, 0, 7])]), None);
+}

@@ -4,6 +4,7 @@ mod company;
 mod figures;
 mod rounds;
 mod storm;
+mod threshold;
 
 use alloc::vec::Vec;
 
@@ -11,7 +12,7 @@ use kernel::args::{ArgError, Args};
 use kernel::figures::{Count, Ratio};
 use kernel::json;
 use kernel::report::Format;
-use smp::shootdown::Mode;
+use smp::shootdown::{Mode, Settings};
 
 use company::Pace;
 
@@ -25,14 +26,16 @@ use crate::{input, per_cpu};
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
     name: "tlb",
-    usage: "[figures [--exact]] [pages=N] [lazy=N] [--json]",
+    usage: "[figures [--exact] | threshold] [flush-pages=N] [pages=N] [lazy=N] [--json]",
     help: "unmap pages one by one, in batches and lazily; count the interrupts",
     details: "All other CPUs are kept running, so that each has to be told. Counts of writes to the\n\
               interrupt command register for N single-page unmaps: the naive way (one to each CPU for each page),\n\
               one round for each page, one round for each batch, and lazily, with the last purge (lazy=N: once N pages\n\
               wait); then one batch with all other CPUs idle.\n\
               tlb figures: counts beside the most that they may be; fails if one is above. With --exact,\n\
-              instructions, too: for accel=icount, where a tick of the clock is one.",
+              instructions, too: for accel=icount, where a tick of the clock is one.\n\
+              tlb threshold: what flushing pages one by one costs beside flushing everything; flush-pages=N sets the\n\
+              most that are flushed one by one from here on (as does the kernel option).",
     run: tlb,
 }];
 
@@ -43,13 +46,20 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         args.number("lazy", 1..=space::MAX_WAITING as u64)?.map_or(default_ranges, |nr_ranges| nr_ranges as usize);
     let is_json = args.flag("--json");
     let is_exact = args.flag("--exact");
+    let flush_pages = args.number("flush-pages", 0..=Settings::MAX_FULL_FLUSH_PAGES as u64)?;
     let verb = args.word();
     args.finish(usage)?;
+    if let Some(nr_pages) = flush_pages {
+        SHOOTDOWNS.settings().set_full_flush_pages(nr_pages as usize);
+        println!("tlb: up to {nr_pages} pages are flushed one by one");
+    }
     match verb {
+        None if flush_pages.is_some() => return Ok(Status::Ok),
         None => {}
+        Some("threshold") => return Ok(threshold::print(Format::json_if(is_json))),
         Some("figures") => return Ok(figures::print(is_exact, Format::json_if(is_json))),
         Some(other) => {
-            println!("tlb: `{other}` is none of figures");
+            println!("tlb: `{other}` is none of figures, threshold");
             return Ok(Status::Usage);
         }
     }

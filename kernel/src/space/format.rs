@@ -139,6 +139,6 @@ impl Tables for DirectMapTables {
     }
 
     fn newest_round(&self) -> u64 {
-        SHOOTDOWNS.generation()
+        SHOOTDOWNS.epoch()
     }
 }

@@ -103,7 +103,7 @@ fn try_purge() -> Result<Purged, Purging> {
 
 /// A round over everything: more pages wait, as a rule, than are flushed one by one.
 fn shoot_down_all() -> Done<'static> {
-    let begun = SHOOTDOWNS.generation();
+    let begun = SHOOTDOWNS.epoch();
     SHOOTDOWNS.initiate_all(&Cpu);
     Done { begun, ranges: None }
 }

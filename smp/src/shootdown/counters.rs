@@ -91,6 +91,8 @@ counters! {
     ipis_taken: sum,
     /// Rounds begun.
     shootdowns: sum,
+    /// Rounds, of those, that the hardware ran.
+    broadcasts: sum,
     /// Times this CPU found itself behind and flushed.
     flushes: sum,
     /// Pages flushed one by one.

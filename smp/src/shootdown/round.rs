@@ -3,7 +3,7 @@
 use super::{Presence, Shootdown};
 use crate::cpu::CpuId;
 use crate::cpu_set::CpuSet;
-use crate::hardware::{Hardware, IpiKind};
+use crate::hardware::{Broadcast, Hardware, IpiKind};
 use crate::mutant::{self, Mutant};
 use crate::poll::Poll;
 use crate::shootdown::presence::{Catch, IDLE, RUNNING};
@@ -23,11 +23,17 @@ pub struct Round {
     nr_cpus: usize,
     /// Whether an idle CPU counts as having acknowledged. It does not where it has been interrupted like the rest.
     idle_is_ack: bool,
+    /// The hardware runs it: nobody acknowledges anything.
+    is_broadcast: bool,
 }
 
 impl Round {
     const fn complete() -> Self {
-        Self { generation: 0, nr_cpus: 0, idle_is_ack: true }
+        Self { generation: 0, nr_cpus: 0, idle_is_ack: true, is_broadcast: false }
+    }
+
+    pub(super) const fn broadcast() -> Self {
+        Self { is_broadcast: true, ..Self::complete() }
     }
 }
 
@@ -77,12 +83,24 @@ impl<const N: usize> Shootdown<N> {
         if nr_ranges == 0 {
             return Round::complete();
         }
+        if let Some(broadcast) = self.broadcast(hw) {
+            return self.begin_broadcast(hw, &broadcast, Some(ranges));
+        }
         self.start(hw, nr_ranges, ranges.map(Some))
     }
 
     /// The first half of [`initiate_all`](Self::initiate_all).
     pub fn begin_all<H: Hardware>(&self, hw: &H) -> Round {
+        if let Some(broadcast) = self.broadcast(hw) {
+            return self.begin_broadcast(hw, &broadcast, None::<core::iter::Empty<PageRange>>);
+        }
         self.start(hw, 1, core::iter::once(None))
+    }
+
+    /// The hardware's way, if there is one and it is to be used.
+    fn broadcast<H: Hardware>(&self, hw: &H) -> Option<impl Broadcast> {
+        let is_wanted = self.settings.mode() == Mode::Broadcast && !self.settings.drops_ipis();
+        if is_wanted { hw.broadcast() } else { None }
     }
 
     /// Announces `nr_requests` generations, one for each request, tells the others, and flushes this CPU.
@@ -118,7 +136,7 @@ impl<const N: usize> Shootdown<N> {
             mutant::fence_unless(Mutant::InitiatorWithoutFence);
             let nr_cpus = self.nr_cpus.load(Ordering::Relaxed);
             let idle_is_ack = match self.settings.mode() {
-                Mode::Coalescing => {
+                Mode::Coalescing | Mode::Broadcast => {
                     self.tell_those_who_need_it(hw, me, generation, nr_cpus);
                     true
                 }
@@ -129,7 +147,7 @@ impl<const N: usize> Shootdown<N> {
             };
             // Overlaps with the others doing the same.
             self.catch_up(hw, me, Catch::Announced);
-            Round { generation, nr_cpus, idle_is_ack }
+            Round { generation, nr_cpus, idle_is_ack, is_broadcast: false }
         })
     }
 
@@ -173,6 +191,9 @@ impl<const N: usize> Shootdown<N> {
     ///
     /// Context: as there. It may be another time and place than where the round began, but the same CPU.
     pub fn wait<H: Hardware>(&self, hw: &H, round: Round) {
+        if round.is_broadcast {
+            return self.wait_for_broadcast(hw);
+        }
         let me = hw.this_cpu();
         // A CPU that has acknowledged once has done so for good, so that one after the other will do.
         let is_late = |cpu: &CpuId| *cpu != me && !self.has_acknowledged(*cpu, &round);

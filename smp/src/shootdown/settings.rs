@@ -12,13 +12,17 @@ pub enum Mode {
     /// What the protocol is measured against, in the same boot: a round for each range, an interrupt of its own to each
     /// online CPU, idle or not, and a flush of its own for each generation. As correct, and slower.
     Naive,
+    /// By the hardware, where [`Hardware::broadcast`](crate::Hardware::broadcast) says that it can; as
+    /// [`Coalescing`](Self::Coalescing) elsewhere.
+    Broadcast,
 }
 
 /// The settings of a [`Shootdown`](super::Shootdown).
 #[derive(Debug)]
 pub struct Settings {
     full_flush_pages: AtomicUsize,
-    is_naive: AtomicBool,
+    /// A [`Mode`].
+    mode: AtomicUsize,
     drops_ipis: AtomicBool,
 }
 
@@ -28,10 +32,13 @@ impl Settings {
     /// Linux uses 33. Under TCG a CR3 reload costs as much as 8.5 `invlpg`, and refilling the TLB after it far more.
     pub const DEFAULT_FULL_FLUSH_PAGES: usize = 32;
 
+    /// The most that [`full_flush_pages`](Self::full_flush_pages) can be: the log has six bits for it.
+    pub const MAX_FULL_FLUSH_PAGES: usize = MAX_PAGES;
+
     pub(super) const fn new() -> Self {
         Self {
             full_flush_pages: AtomicUsize::new(Self::DEFAULT_FULL_FLUSH_PAGES),
-            is_naive: AtomicBool::new(false),
+            mode: AtomicUsize::new(Mode::Coalescing as usize),
             drops_ipis: AtomicBool::new(false),
         }
     }
@@ -41,19 +48,26 @@ impl Settings {
         self.full_flush_pages.load(Ordering::Relaxed)
     }
 
-    /// Sets [`full_flush_pages`](Self::full_flush_pages). 0 flushes everything every time; 63 is the most there can be.
+    /// Sets [`full_flush_pages`](Self::full_flush_pages). 0 flushes everything every time;
+    /// [`MAX_FULL_FLUSH_PAGES`](Self::MAX_FULL_FLUSH_PAGES) is the most there can be.
     pub fn set_full_flush_pages(&self, nr_pages: usize) {
         self.full_flush_pages.store(nr_pages.min(MAX_PAGES), Ordering::Relaxed);
     }
 
     /// How rounds are run.
     pub fn mode(&self) -> Mode {
-        if self.is_naive.load(Ordering::Relaxed) { Mode::Naive } else { Mode::Coalescing }
+        const NAIVE: usize = Mode::Naive as usize;
+        const BROADCAST: usize = Mode::Broadcast as usize;
+        match self.mode.load(Ordering::Relaxed) {
+            NAIVE => Mode::Naive,
+            BROADCAST => Mode::Broadcast,
+            _ => Mode::Coalescing,
+        }
     }
 
     /// Sets the [`mode`](Self::mode). Rounds that have begun end as they began.
     pub fn set_mode(&self, mode: Mode) {
-        self.is_naive.store(mode == Mode::Naive, Ordering::Relaxed);
+        self.mode.store(mode as usize, Ordering::Relaxed);
     }
 
     /// Whether rounds lose their interrupts; see [`set_drop_ipis`](Self::set_drop_ipis).

@@ -5,6 +5,7 @@
 
 #![cfg(loom)]
 
+mod broadcast;
 mod calls;
 #[path = "../machine/mod.rs"]
 mod machine;

@@ -9,6 +9,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod broadcast;
 #[cfg(any(loom, shuttle))]
 pub(crate) mod mutants;
 pub(crate) mod storm;
@@ -17,7 +18,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
-use smp::sync::{AtomicUsize, Ordering, UnsafeCell, fence, unordered};
+use smp::sync::{AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence, unordered};
 use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, PageRange, Shootdown, WorkSlots};
 
 #[cfg(loom)]
@@ -35,6 +36,8 @@ const MAX_EXPLORED_POLLS: usize = 6;
 /// What a frame contains once it has been reused.
 const REUSED: usize = usize::MAX;
 const NO_FRAME: usize = 0;
+/// What a note says before it is written.
+pub(crate) const NO_NOTE: u64 = u64::MAX / 2;
 
 pub(crate) struct Machine<const N: usize> {
     pub(crate) shootdown: Shootdown<N>,
@@ -47,6 +50,12 @@ pub(crate) struct Machine<const N: usize> {
     frames: Vec<Frame>,
     /// Interrupt requests: a bit for each kind, however many were sent.
     irr: Vec<AtomicUsize>,
+    /// What flushes all TLBs without an interrupt, where there is such a thing.
+    pub(crate) wires: broadcast::Wires,
+    /// Whether a storm changes the mode of rounds as it goes.
+    pub(crate) switches_mode: unordered::AtomicBool,
+    /// A number that one CPU of a model leaves for another.
+    pub(crate) note: AtomicU64,
     pub(crate) is_done: unordered::AtomicBool,
     /// Whether `relax` serves shootdowns and cross-calls, as the kernel's does. Off where a model is to show that a
     /// protocol serves its own by itself, and where leaving it out keeps the model small.
@@ -95,6 +104,9 @@ impl<const N: usize> Machine<N> {
             tlbs: (0..N).map(|_| (0..NR_PAGES).map(|_| unordered::AtomicUsize::new(NO_FRAME)).collect()).collect(),
             frames: (0..=NR_PAGES + N).map(|frame| Frame(UnsafeCell::new(frame.wrapping_sub(1)))).collect(),
             irr: (0..N).map(|_| AtomicUsize::new(0)).collect(),
+            wires: broadcast::Wires::new(N),
+            switches_mode: unordered::AtomicBool::new(false),
+            note: AtomicU64::new(NO_NOTE),
             is_done: unordered::AtomicBool::new(false),
             relax_serves: unordered::AtomicBool::new(true),
             nmis_read: unordered::AtomicBool::new(false),
@@ -150,6 +162,7 @@ impl<const N: usize> Cpu<N> {
 
     /// Takes interrupts, if they are on and any have come.
     pub(crate) fn window(&self) {
+        self.answer_broadcasts();
         if !self.interrupts_on.get() {
             return;
         }
@@ -174,6 +187,7 @@ impl<const N: usize> Cpu<N> {
     /// Reads a page as an instruction would: through the TLB, else through the page table, which fills the TLB. Whether
     /// the page was there. Its frame must still be the page's own.
     pub(crate) fn read(&self, page: usize) -> bool {
+        self.answer_broadcasts();
         let entry = &self.tlb()[page];
         if entry.load(Relaxed) == NO_FRAME {
             // Acquire pairs with `replace_frame`: the processor's walk and the access that needs it are ordered by dependency.
@@ -245,6 +259,7 @@ impl<const N: usize> Cpu<N> {
     pub(crate) fn halt(&self) {
         self.interrupts_on.set(false);
         self.machine.shootdown.enter_idle(self);
+        self.stop_reading();
     }
 
     /// Lets other CPUs go on, in a loop that waits for one of them.
@@ -311,6 +326,10 @@ unsafe impl<const N: usize> Hardware for Cpu<N> {
         (0..NR_PAGES).for_each(|page| self.nmi(page));
         self.tlb().iter().for_each(|entry| entry.store(NO_FRAME, Relaxed));
         self.window();
+    }
+
+    fn broadcast(&self) -> Option<impl smp::Broadcast> {
+        self.machine.wires.are_there().then_some(broadcast::Wire(self))
     }
 
     fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R {

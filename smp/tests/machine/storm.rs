@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Cpu, Machine, pages, thread};
-use smp::shootdown::CounterValues;
+use smp::shootdown::{CounterValues, Mode};
 use smp::{Barrier, CpuId, CpuSet, Hardware, PageRange};
 
 const PAGES_OF_EACH: usize = 3;
@@ -32,6 +32,12 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 32) as usize % n
     }
+}
+
+/// As [`run`], where every CPU changes the mode at random: rounds by interrupts and by the hardware meet.
+pub(crate) fn run_and_switch<const N: usize>(machine: &Arc<Machine<N>>, seed: u64, nr_steps: usize) -> CounterValues {
+    machine.switches_mode.store(true, Relaxed);
+    run(machine, seed, nr_steps)
 }
 
 /// Runs `nr_steps` steps on each of `N` CPUs and checks that everything adds up. The sum of all counters.
@@ -86,6 +92,9 @@ impl<const N: usize> Player<'_, N> {
         let cpu = self.cpu;
         let shootdown = &cpu.machine.shootdown;
         let mine = cpu.id.index() * PAGES_OF_EACH;
+        if cpu.machine.switches_mode.load(Relaxed) {
+            shootdown.settings().set_mode([Mode::Coalescing, Mode::Broadcast][self.random.below(2)]);
+        }
         match self.random.below(9) {
             0 => {
                 let page = mine + self.random.below(PAGES_OF_EACH);

@@ -77,3 +77,24 @@ fn a_storm_in_naive_mode() {
         storm::run(&machine, seed, 6);
     });
 }
+
+#[test]
+fn a_storm_that_the_hardware_flushes() {
+    explore(|seed| {
+        let machine = Machine::<4>::new();
+        machine.wires.install();
+        machine.shootdown.settings().set_mode(Mode::Broadcast);
+        storm::run(&machine, seed, 6);
+    });
+}
+
+#[test]
+fn a_storm_of_both_kinds_of_round() {
+    explore(|seed| {
+        let machine = Machine::<4>::new();
+        machine.wires.install();
+        let settings = machine.shootdown.settings();
+        settings.set_mode(if seed % 2 == 0 { Mode::Broadcast } else { Mode::Coalescing });
+        storm::run_and_switch(&machine, seed, 6);
+    });
+}

@@ -24,6 +24,7 @@ mod space;
 mod stick;
 mod stress;
 mod support;
+mod tlb;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         bench_machine::tests(),
         qr::tests(),
         oracle::tests(),
+        tlb::tests(),
         fault::tests(),
         smp::tests(),
         debug::tests(),

@@ -170,7 +170,7 @@ fn unmap(nr_pages: usize, mode: Mode) -> Option<Unmapped> {
     unsafe {
         match mode {
             Mode::Naive => ranges.drain(..).for_each(|range| space::unmap(range)),
-            Mode::Coalescing => ranges.drain(..).for_each(|range| space::unmap_lazily(range)),
+            _ => ranges.drain(..).for_each(|range| space::unmap_lazily(range)),
         }
     }
     space::purge();

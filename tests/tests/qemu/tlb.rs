@@ -1,0 +1,77 @@
+//! What shootdowns cost, as exact counts: instructions on machines whose clock counts them, interrupts on all.
+
+use crate::support::{Failure, Outcome, Run, Settings, Test, script, xapic};
+use tests::settings::Accel;
+use tests::tlb_figures::{self, Figure};
+use tests::{End, kernel};
+
+/// The tests of this file.
+pub(crate) fn tests() -> Vec<Test> {
+    let counting = |cpus| Settings { accel: Accel::Icount, ..script(cpus, "") };
+    vec![
+        Test::new("tlb::figures-hold-to-the-instruction", move || figures_hold(counting(8))),
+        Test::new("tlb::figures-hold-to-the-instruction-xapic", move || figures_hold(xapic(counting(4)))),
+        Test::new("tlb::growth-is-linear", move || growth_is_linear(&counting)),
+        Test::new("tlb::the-same-machine-counts-the-same", move || counts_repeat(&counting(4))),
+        Test::new("tlb::threshold-is-measured-and-set", || threshold_is_set(script(2, ""))),
+        Test::new("tlb::wrong-options-are-told", || wrong_options(script(2, ""))),
+    ]
+}
+
+fn figures_of(settings: Settings) -> Result<(Run, Vec<Figure>), Failure> {
+    let run = Run::of(Settings { cmd: format!("{}; quit", kernel::TLB_FIGURES_EXACT), ..settings })?;
+    let figures = tlb_figures::read(kernel::answer(run.serial(), kernel::TLB_FIGURES_EXACT));
+    Ok((run, figures))
+}
+
+/// Every figure that is judged holds, and what matters is among them.
+fn figures_hold(settings: Settings) -> Outcome {
+    let (run, figures) = figures_of(settings)?;
+    run.ends(End::Success)?;
+    for name in ["ICR writes, all others idle", "storm: interrupts", kernel::TLB_INITIATOR, kernel::TLB_ALL_CPUS] {
+        run.check(figures.iter().any(|f| f.name == name), || format!("the figure \"{name}\""))?;
+    }
+    let failed: Vec<&Figure> = figures.iter().filter(|f| !f.holds()).collect();
+    run.check(failed.is_empty(), || format!("no figure above its bound, but {failed:?}"))?;
+    // A bound of nothing at all would hold for a machine that did nothing.
+    let naive = figures.iter().find(|f| f.name == "storm: interrupts").and_then(|f| f.naive);
+    run.check(naive.is_some_and(|naive| naive >= 100), || format!("a storm in the naive way, but {naive:?}"))?;
+    run.passes()
+}
+
+fn growth_is_linear(counting: &dyn Fn(u32) -> Settings) -> Outcome {
+    let mut of = Vec::new();
+    let mut last = None;
+    for cpus in tlb_figures::CPUS {
+        let (run, figures) = figures_of(counting(cpus))?;
+        of.push(figures);
+        last = Some(run);
+    }
+    let (growth, run) = (tlb_figures::growth(&of), last.expect("a list of machines is not empty"));
+    run.check(growth.len() == 5 && growth.iter().all(Figure::holds), || format!("linear growth, but {growth:?}"))?;
+    run.passes()
+}
+
+/// What makes the figures exact: two runs of the same machine agree in all of them.
+fn counts_repeat(settings: &Settings) -> Outcome {
+    let ((_, first), (run, second)) = (figures_of(settings.clone())?, figures_of(settings.clone())?);
+    run.check(!first.is_empty() && first == second, || {
+        format!("the same counts twice, but {first:?}\nand {second:?}")
+    })?;
+    run.passes()
+}
+
+fn threshold_is_set(settings: Settings) -> Outcome {
+    let cmd = "tlb threshold; tlb flush-pages=5; tlb threshold; quit".into();
+    let run = Run::of(Settings { append: "flush-pages=7".into(), cmd, ..settings })?;
+    run.says("flush-pages is 7")?.says("flush-pages is 5")?.ends(End::Success)?.passes()
+}
+
+fn wrong_options(settings: Settings) -> Outcome {
+    let append = "tlb=telepathy flush-pages=64".into();
+    let run = Run::of(Settings { append, cmd: "quit".into(), ..settings.clone() })?;
+    run.says("tlb=telepathy is not known")?.says("flush-pages=64 is no number up to 63")?.ends(End::CommandFailed)?;
+    // No emulator has the instruction; the kernel says so, and goes on by interrupts.
+    let run = Run::of(Settings { append: "tlb=broadcast".into(), cmd: "tlb pages=4; quit".into(), ..settings })?;
+    run.says("this CPU has no INVLPGB")?.says("one by one                4")?.passes()
+}

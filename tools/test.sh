@@ -35,6 +35,7 @@ failures() { totals | cut -d ' ' -f 2; }
 
 host() {
     stage "mm and smp" cargo test --no-fail-fast --quiet -p mm -p smp
+    stage "bus locks of a shootdown" cargo test --no-fail-fast --quiet -p smp --features count-atomics --test atomics
     stage "workloads and records" cargo test --no-fail-fast --quiet -p workloads -p records --features records/read
     stage "recorded traffic and figures" cargo test --no-fail-fast --quiet -p trace -p figures
     stage "charts and report" cargo test --no-fail-fast --quiet -p plot -p report

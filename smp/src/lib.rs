@@ -35,7 +35,7 @@
 //! | [`clock_skew`] | [`clock_skew::Exchange`]: how far apart two CPUs' clocks are |
 //! | [`watchdog`] | deadlines on wrapping clocks, and the report that names who is late |
 
-#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle, feature = "count-atomics")), no_std)]
 
 #[macro_use]
 #[doc(hidden)]

@@ -1,14 +1,20 @@
-//! The one door to atomics: `core`'s in the kernel and in plain tests, loom's and shuttle's in the models.
+//! The one door to atomics: `core`'s in the kernel and in plain tests, loom's and shuttle's in the models, and ones that
+//! count in a test of bus locks.
 //!
 //! Everything in this crate imports atomics, fences and shared cells from here and from nowhere else; that is what
 //! makes the source that is model-checked the source that boots. Public only for this crate's own tests.
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(loom, shuttle, feature = "count-atomics")))]
 pub use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(all(feature = "count-atomics", not(any(loom, shuttle))))]
+pub use counted::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence, rmws_of};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+
+#[cfg(all(feature = "count-atomics", not(any(loom, shuttle))))]
+mod counted;
 
 /// Atomics that no protocol rests on: counters, settings, and flags that only their own CPU touches.
 ///

@@ -196,6 +196,64 @@ fn a_second_round_sends_no_second_interrupt_while_one_is_on_its_way() {
 }
 
 #[test]
+fn a_hundred_interrupts_to_a_cpu_that_takes_none_are_taken_as_one_and_no_request_is_lost() {
+    for (mode, nr_sent) in [(Mode::Coalescing, 1), (Mode::Naive, 100)] {
+        let machine = Machine::<2>::new();
+        machine.shootdown.settings().set_mode(mode);
+        let [zero, one] = machine.online_cpus();
+        (0..100).for_each(|page| assert!(one.read(page)));
+        one.interrupts_on.set(false);
+        let rounds: Vec<_> =
+            (0..100).map(|page| machine.shootdown.begin(&zero, [pages(page, 1)].into_iter())).collect();
+        assert_eq!(machine.nr_ipis.load(Relaxed), nr_sent, "{mode:?}");
+        one.interrupts_on.set(true);
+        one.window();
+        assert_eq!(machine.shootdown.counters(one.id).values().ipis_taken, 1, "{mode:?}");
+        rounds.into_iter().for_each(|round| machine.shootdown.wait(&zero, round));
+        assert!((0..100).all(|page| !machine.tlb_holds(1, page)), "{mode:?}");
+    }
+}
+
+/// As the Linux self-test hyperv_tlb_flush does it: two pages change their frames a hundred times; a changing subset of the
+/// CPUs has to see that at once, the others are idle, keep what they had, and see it when they wake.
+#[test]
+fn a_flush_of_a_subset_reaches_that_and_forgets_nothing_else() {
+    const WITNESSES: std::ops::Range<usize> = 10..20;
+    let machine = Machine::<8>::new();
+    let cpus = machine.online_cpus();
+    let (mut random, mut spare, mut nr_over_flushed) = (1_u64, cpus[0].spare_frame(), 0);
+    for turn in 0..100 {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        cpus.iter().for_each(|cpu| WITNESSES.chain(0..2).for_each(|page| assert!(cpu.read(page))));
+        let (flushed, idle): (Vec<_>, Vec<_>) =
+            cpus[1..].iter().partition(|cpu| random >> (32 + cpu.id.index()) & 1 == 0);
+        idle.iter().for_each(|cpu| machine.shootdown.enter_idle(*cpu));
+        let page = turn % 2;
+        let old_frame = cpus[0].frame_at(page);
+        cpus[0].unmap(page);
+        let round = machine.shootdown.begin(&cpus[0], [pages(page, 1)].into_iter());
+        flushed.iter().for_each(|cpu| cpu.window());
+        machine.shootdown.wait(&cpus[0], round);
+        cpus[0].replace_frame(page, old_frame, spare);
+        spare = old_frame;
+        for cpu in &flushed {
+            assert!(!machine.tlb_holds(cpu.id.index(), page) && cpu.read(page), "turn {turn}");
+        }
+        for cpu in &idle {
+            assert!(machine.tlb_holds(cpu.id.index(), page), "turn {turn}: flushed, and did not have to be");
+            machine.shootdown.leave_idle(*cpu);
+            assert!(cpu.read(page), "turn {turn}");
+        }
+        nr_over_flushed += cpus
+            .iter()
+            .flat_map(|cpu| WITNESSES.map(|page| !machine.tlb_holds(cpu.id.index(), page)))
+            .filter(|f| *f)
+            .count();
+    }
+    assert_eq!(nr_over_flushed, 0, "translations that were forgotten and not asked for");
+}
+
+#[test]
 fn an_interrupt_that_a_wait_loop_was_faster_than_finds_nothing_to_do() {
     let machine = Machine::<2>::new();
     let [zero, one] = machine.online_cpus();

@@ -94,7 +94,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
 
 /// Writes by each way, all other CPUs busy, and the purges of the lazy one.
 fn counts_with_busy_cpus(nr_pages: usize) -> Option<([u64; 4], u64)> {
-    company::while_busy(&company::others(), Pace::Threads, || {
+    with_busy_cpus(|| {
         SHOOTDOWNS.settings().set_mode(Mode::Naive);
         let naive = writes_for(nr_pages, Way::OneByOne);
         SHOOTDOWNS.settings().set_mode(Mode::Coalescing);

@@ -41,6 +41,15 @@ fn a_round_flushes_every_running_cpu_once() {
 }
 
 #[test]
+fn an_initiator_flushes_itself_while_the_others_do() {
+    let machine = Machine::<3>::new();
+    let cpus = machine.online_cpus();
+    let _round = machine.shootdown.begin(&cpus[0], [pages(5, 2)].into_iter());
+    assert_eq!(machine.nr_page_flushes_at_send.load(Relaxed), 0, "the others were told first");
+    assert_eq!(machine.nr_page_flushes.load(Relaxed), 2, "and not waited for");
+}
+
+#[test]
 fn up_to_the_threshold_pages_go_one_by_one_and_above_it_all_at_once() {
     for (nr_pages, singly, at_once) in [(0, 0, 0), (1, 2, 0), (31, 62, 0), (32, 64, 0), (33, 0, 2), (4096, 0, 2)] {
         let machine = Machine::<2>::new();

@@ -75,6 +75,8 @@ pub(crate) struct Machine<const N: usize> {
     pub(crate) late_reports: Mutex<Vec<LateReport>>,
     pub(crate) nr_ipis: unordered::AtomicUsize,
     pub(crate) nr_page_flushes: unordered::AtomicUsize,
+    /// How many of these there had been when the last interrupt was sent.
+    pub(crate) nr_page_flushes_at_send: unordered::AtomicUsize,
     pub(crate) nr_full_flushes: unordered::AtomicUsize,
     /// Time stands still once somebody has been reported as late, so that a test decides what comes of it.
     pub(crate) freezes_clock_after_report: unordered::AtomicBool,
@@ -117,6 +119,7 @@ impl<const N: usize> Machine<N> {
             late_reports: Mutex::new(Vec::new()),
             nr_ipis: unordered::AtomicUsize::new(0),
             nr_page_flushes: unordered::AtomicUsize::new(0),
+            nr_page_flushes_at_send: unordered::AtomicUsize::new(usize::MAX),
             nr_full_flushes: unordered::AtomicUsize::new(0),
             freezes_clock_after_report: unordered::AtomicBool::new(false),
             clock: unordered::AtomicU64::new(0),
@@ -308,6 +311,7 @@ unsafe impl<const N: usize> Hardware for Cpu<N> {
             self.machine.irr[target.index()].fetch_or(bit(kind), Ordering::Release);
         }
         self.machine.nr_ipis.fetch_add(targets.len(), Relaxed);
+        self.machine.nr_page_flushes_at_send.store(self.machine.nr_page_flushes.load(Relaxed), Relaxed);
         targets.len()
     }
 

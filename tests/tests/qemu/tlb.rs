@@ -11,6 +11,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test::new("tlb::figures-hold-to-the-instruction", move || figures_hold(counting(8))),
         Test::new("tlb::figures-hold-to-the-instruction-xapic", move || figures_hold(xapic(counting(4)))),
+        Test::new("tlb::a-cluster-is-one-write-whatever-the-ids", move || sparse_ids(counting(1))),
         Test::new("tlb::growth-is-linear", move || growth_is_linear(&counting)),
         Test::new("tlb::the-same-machine-counts-the-same", move || counts_repeat(&counting(4))),
         Test::new("tlb::threshold-is-measured-and-set", || threshold_is_set(script(2, ""))),
@@ -36,6 +37,23 @@ fn figures_hold(settings: Settings) -> Outcome {
     // A bound of nothing at all would hold for a machine that did nothing.
     let naive = figures.iter().find(|f| f.name == "storm: interrupts").and_then(|f| f.naive);
     run.check(naive.is_some_and(|naive| naive >= 100), || format!("a storm in the naive way, but {naive:?}"))?;
+    run.passes()
+}
+
+/// Four CPUs with APIC ids 0, 261, 512 and 513: two of the three others share a cluster. All others together are one
+/// write; the first and the last of them are two.
+fn sparse_ids(settings: Settings) -> Outcome {
+    let mut qemu = vec!["-smp".into(), "1,maxcpus=387,sockets=3,cores=129,threads=1".to_string()];
+    for place in ["socket-id=1,core-id=5", "socket-id=2,core-id=0", "socket-id=2,core-id=1"] {
+        qemu.extend(["-device".into(), format!("max-x86_64-cpu,{place},thread-id=0")]);
+    }
+    let (run, figures) = figures_of(Settings { qemu, ..settings })?;
+    run.ends(End::Success)?;
+    let of = |name: &str| figures.iter().find(|f| f.name == name).map(|f| f.measured);
+    run.check(of("ICR writes, all others busy") == Some(1), || format!("one write to all, but {figures:?}"))?;
+    run.check(of("ICR writes, every second busy") == Some(2), || {
+        format!("two writes to two clusters, but {figures:?}")
+    })?;
     run.passes()
 }
 

@@ -24,6 +24,8 @@
 //!   CPU, on its way out of idle, sees the new generation.
 //! - Nobody writes a shared line to acknowledge. A round costs one shared read-modify-write, and one for each target.
 //!
+//! Where the hardware can flush all TLBs by itself, and is asked to, a round is none of this: see `broadcast`.
+//!
 //! Dynamic mappings are those that are ever unmapped or downgraded. The table frames behind them are never freed, so
 //! an idle CPU's paging-structure caches can do no harm. The direct map, kernel text, and the stack and per-CPU area of
 //! a CPU that is alive do not count: what a CPU needs to wake up it may touch while idle.

@@ -8,7 +8,8 @@ use super::machine::mutants::assert_killed;
 #[test]
 fn each_mutant_that_reorders_steps_is_killed() {
     let models = [
-        (Mutant::PendingClearedLate, "a_storm_on_four_cpus"),
+        // Rare: which storm meets it depends on the schedules. Loom finds it always.
+        (Mutant::PendingClearedLate, "a_storm_across_the_wrap_of_generations"),
         (Mutant::ServiceInterruptible, "a_storm_on_four_cpus"),
         (Mutant::WakeCatchesUpFirst, "a_storm_on_four_cpus"),
         (Mutant::JoinWithoutFlush, "a_storm_on_four_cpus"),

@@ -38,7 +38,7 @@ pub(super) fn run(mode: Mode) -> Option<Storm> {
     let mode_before = settings.mode();
     settings.set_mode(mode);
     let before = counted();
-    company::while_working(&others, &rounds, || rounds());
+    company::while_working(&others, &rounds, rounds);
     let done = counted() - before;
     settings.set_mode(mode_before);
     company::wait_until_idle(&others);

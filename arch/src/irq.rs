@@ -4,7 +4,8 @@
 //! clobber memory), so what is protected by "interrupts off" stays inside.
 //! Called by: everything that must not be interrupted, and the idle loop.
 
-use core::arch::asm;
+use crate::traps::TrapFrame;
+use core::arch::{asm, naked_asm};
 use core::marker::PhantomData;
 use core::sync::atomic::AtomicU64;
 
@@ -117,14 +118,31 @@ pub fn halt() {
 /// Turns interrupts on and halts, with no gap between: an interrupt that is pending, or comes, ends the halt.
 ///
 /// `sti` takes effect after the following instruction, so an interrupt cannot slip in before the `hlt` and be missed.
-/// An NMI can (it does not respect the shadow of `sti`): whatever an NMI handler wants to wake must be polled.
+/// An NMI can: it does not respect the shadow of `sti`, and its IRETQ ends the shadow, so that a pending interrupt is taken
+/// before the `hlt`, which then halts although there is something to do. So an NMI handler that returns calls
+/// [`step_over_halt`].
 ///
 /// # Safety
 /// As [`enable`].
 #[inline]
 pub unsafe fn enable_and_halt() {
-    // SAFETY: the caller's promise. Not `nomem`, as in `halt`.
-    unsafe { asm!("sti", "hlt", options(nostack)) }
+    // SAFETY: the caller's promise, and a call to code that keeps the calling convention.
+    unsafe { sti_hlt() }
+}
+
+/// One function in the whole kernel, so that an NMI handler can know the address of its `hlt`: `sti` is one byte long.
+#[unsafe(naked)]
+unsafe extern "C" fn sti_hlt() {
+    naked_asm!("sti", "hlt", "ret")
+}
+
+/// Skips the `hlt` of [`enable_and_halt`] if `frame` was interrupted before it: the wait ends early, which its caller must
+/// expect of any halt anyway. For NMI handlers that return. Whether it was there.
+pub fn step_over_halt(frame: &mut TrapFrame) -> bool {
+    let halt = sti_hlt as *const () as u64 + 1;
+    let is_before_halt = frame.rip == halt;
+    frame.rip += u64::from(is_before_halt);
+    is_before_halt
 }
 
 /// Turns interrupts off and halts for good.
@@ -181,4 +199,22 @@ pub fn add_on_this_cpu<const N: i64>(word: &AtomicU64) -> u64 {
         );
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_halt_that_is_stepped_over_is_where_it_is_looked_for() {
+        let start = sti_hlt as *const () as usize;
+        // SAFETY: three bytes of code, readable like any text.
+        let code = unsafe { core::slice::from_raw_parts(start as *const u8, 3) };
+        assert_eq!(code, [0xfb, 0xf4, 0xc3], "sti; hlt; ret");
+        for (at, is_before_halt) in [(0, false), (1, true), (2, false)] {
+            let mut frame = TrapFrame { rip: start as u64 + at, ..TrapFrame::default() };
+            assert_eq!(step_over_halt(&mut frame), is_before_halt);
+            assert_eq!(frame.rip, start as u64 + at + u64::from(is_before_halt));
+        }
+    }
 }

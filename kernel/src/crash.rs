@@ -8,7 +8,7 @@
 
 use core::fmt::Display;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arch::backtrace::Backtrace;
 use arch::traps::{PageFaultCode, TrapFrame, exception_name, fault_address, vectors};
@@ -60,51 +60,84 @@ pub fn exception(frame: &TrapFrame) -> ! {
 }
 
 /// An NMI: from a CPU that reports a crash, or one that asks where this one is; else the hardware's.
-pub fn on_nmi(frame: &TrapFrame) {
+pub fn on_nmi(frame: &mut TrapFrame) {
     let me = per_cpu::this();
-    // Before the answer: whoever asks takes the question back as soon as there is one.
-    let is_asked = me.nr_askers.load(Ordering::Acquire) != 0;
-    me.seen_rbp.store(frame.rbp, Ordering::Relaxed);
-    me.seen_rip.store(frame.rip, Ordering::Release);
-    if REPORTER.load(Ordering::Acquire) != NONE {
-        me.set_state(State::Stopped);
-        irq::halt_forever();
+    match REPORTER.load(Ordering::Acquire) {
+        NONE => {}
+        // A question that came too late, or the hardware's: nothing is worth as much as the report that this CPU is at.
+        reporter if reporter == me.cpu.index() => return,
+        _ => {
+            // One that has crashed as well has said already where.
+            if me.state() != State::Stopped {
+                note_place(&me, frame);
+                me.set_state(State::Stopped);
+            }
+            irq::halt_forever();
+        }
     }
-    // As many NMIs as there are askers, and several may come as one: whoever asks says so first, and takes it back last.
-    if !is_asked {
+    let nr_answers = me.nr_nmi_answers.load(Ordering::Relaxed);
+    if nr_answers == me.nr_nmi_questions.load(Ordering::Acquire) {
         exception(frame);
     }
+    note_place(&me, frame);
+    // Release: whoever sees it answered sees the answer.
+    me.nr_nmi_answers.store(nr_answers + 1, Ordering::Release);
+    if irq::step_over_halt(frame) {
+        NR_BEFORE_HALT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// NMIs since boot that came between `sti` and `hlt`.
+static NR_BEFORE_HALT: AtomicU64 = AtomicU64::new(0);
+
+/// How many NMIs since boot came between `sti` and `hlt`, where they would have cost a wake-up.
+pub fn nr_before_halt() -> u64 {
+    NR_BEFORE_HALT.load(Ordering::Relaxed)
+}
+
+fn note_place(me: &PerCpu, frame: &TrapFrame) {
+    me.seen_rbp.store(frame.rbp, Ordering::Relaxed);
+    me.seen_rip.store(frame.rip, Ordering::Release);
+}
+
+/// Asks a CPU by NMI where it is. `None` if it does not say so within a second or so.
+///
+/// Each question is one NMI, and each NMI that is taken is one answer, so that a CPU can tell a question from the hardware's
+/// NMI however many ask. Two that arrive as one leave a question unanswered for good: then the next NMI of the hardware,
+/// should there ever be one, is taken for a question.
+///
+/// Context: any but an NMI. Serves others meanwhile.
+pub fn ask_where(cpu: CpuId) -> Option<u64> {
+    let (area, apic) = (per_cpu::of(cpu)?, machine::apic()?);
+    let nr_answers = area.nr_nmi_answers.load(Ordering::Acquire);
+    area.nr_nmi_questions.fetch_add(1, Ordering::AcqRel);
+    apic.send_nmi(area.apic_id()).ok()?;
+    (0..MAX_TURNS).find_map(|_| {
+        machine::relax_and_serve();
+        let is_answered = area.nr_nmi_answers.load(Ordering::Acquire) != nr_answers;
+        is_answered.then(|| area.seen_rip.load(Ordering::Relaxed))
+    })
+}
+
+/// Reports that some CPU does not answer, since boot.
+static NR_LATE: AtomicU64 = AtomicU64::new(0);
+
+/// How often some CPU was reported not to answer, since boot.
+pub fn nr_late() -> u64 {
+    NR_LATE.load(Ordering::Relaxed)
 }
 
 /// Some CPU does not answer: finds out where it is, and says so.
 pub fn report_late(report: &LateReport) {
-    println!("watchdog: {report} ({} s)", report.waited_ticks / time::ticks(1_000_000_000).max(1));
-    let Some(late) = per_cpu::of(report.first_late) else { return };
-    match ask_where(late.cpu) {
-        None => println!("watchdog: cpu {} does not take an NMI either", late.cpu),
-        Some(rip) => println!("watchdog: cpu {} is at {}", late.cpu, Place(rip)),
+    /// The one that is late may hold the console, and so may what this wait has interrupted.
+    macro_rules! say {
+        ($($arg:tt)*) => { console::write_impatiently(format_args!("watchdog: {}\n", format_args!($($arg)*))) };
     }
-}
-
-/// Asks a CPU by NMI where it is, whatever it is doing. `None` if it does not say so within a second or so.
-pub fn ask_where(cpu: CpuId) -> Option<u64> {
-    let (area, apic) = (per_cpu::of(cpu)?, machine::apic()?);
-    area.seen_rip.store(0, Ordering::Relaxed);
-    area.nr_askers.fetch_add(1, Ordering::AcqRel);
-    apic.send_nmi(area.apic_id()).ok()?;
-    for _ in 0..MAX_TURNS {
-        if area.seen_rip.load(Ordering::Acquire) != 0 {
-            break;
-        }
-        core::hint::spin_loop();
-    }
-    match area.seen_rip.load(Ordering::Acquire) {
-        // It stays asked: the NMI may come yet.
-        0 => None,
-        rip => {
-            area.nr_askers.fetch_sub(1, Ordering::AcqRel);
-            Some(rip)
-        }
+    NR_LATE.fetch_add(1, Ordering::Relaxed);
+    say!("{report} ({} ms)", report.waited_ticks / time::ticks(1_000_000).max(1));
+    match ask_where(report.first_late) {
+        Some(rip) => say!("cpu {} is at {}", report.first_late, Place(rip)),
+        None => say!("cpu {} does not take an NMI either", report.first_late),
     }
 }
 

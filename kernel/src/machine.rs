@@ -3,7 +3,7 @@
 //! Called by: `mm` ([`Machine`]) and `smp` ([`Hardware`]) through their traits, on every path that leaves pure code.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arch::apic::{self, LocalApic};
 use arch::{irq, tlb, tsc};
@@ -107,10 +107,29 @@ pub fn wake_others(cpus: &CpuSet) {
     }
 }
 
+/// Whether a CPU that waits looks after its own shootdowns. It does, but for chaos.
+static SERVES_SHOOTDOWNS: AtomicBool = AtomicBool::new(true);
+
+/// Has CPUs that wait serve no shootdowns from here on: see [`kernel::chaos`].
+pub fn stop_serving_shootdowns() {
+    SERVES_SHOOTDOWNS.store(false, Ordering::Relaxed);
+}
+
+/// How long a CPU may take to answer before it is asked again; it is reported after twice that, and the machine gives up
+/// after four times that. Far beyond what an honest CPU needs, also where eight virtual CPUs share two real ones.
+static PATIENCE_NS: AtomicU64 = AtomicU64::new(10_000_000_000);
+
+/// Sets the patience of waits that begin from here on.
+pub fn set_patience_ns(patience_ns: u64) {
+    PATIENCE_NS.store(patience_ns, Ordering::Relaxed);
+}
+
 /// One turn of a wait: a pause, and what this CPU owes others.
 pub fn relax_and_serve() {
     irq::pause();
-    SHOOTDOWNS.service_if_pending(&Cpu);
+    if SERVES_SHOOTDOWNS.load(Ordering::Relaxed) {
+        SHOOTDOWNS.service_if_pending(&Cpu);
+    }
     CALLS.serve(&Cpu);
 }
 
@@ -280,9 +299,7 @@ unsafe impl Hardware for Cpu {
     }
 
     fn watchdog_ticks(&self) -> u64 {
-        /// Far beyond what an honest CPU needs, also where eight virtual CPUs share two real ones.
-        const PATIENCE_NS: u64 = 10_000_000_000;
-        time::ticks(PATIENCE_NS)
+        time::ticks(PATIENCE_NS.load(Ordering::Relaxed))
     }
 
     fn late(&self, report: &LateReport) {

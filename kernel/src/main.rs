@@ -39,5 +39,6 @@ mod space;
 mod stacks;
 mod stress;
 mod time;
+mod tlb_test;
 mod traps;
 mod workers;

@@ -16,8 +16,19 @@ use crate::machine::{self, SHOOTDOWNS};
 use crate::{boot, bootinfo, chaos, clock, debug};
 
 /// All options but `run=`, which is the shell's.
-const KNOWN: [&str; 10] =
-    ["chaos", "cpu-wait-ms", "cpus", "debug", "flush-pages", "host-cpus", "keyboard", "screen", "tlb", "tsc"];
+const KNOWN: [&str; 11] = [
+    "chaos",
+    "cpu-wait-ms",
+    "cpus",
+    "debug",
+    "flush-pages",
+    "host-cpus",
+    "keyboard",
+    "screen",
+    "tlb",
+    "tsc",
+    "watchdog",
+];
 
 /// The most CPUs that the kernel is to use (`cpus=`), if that was said and can be understood.
 pub fn nr_cpus() -> Option<usize> {
@@ -68,6 +79,12 @@ pub fn announce() -> bool {
     if let Some(word) = cmdline.get("host-cpus").filter(|word| !units::number(word).is_ok_and(|number| number > 0)) {
         complain(format_args!("host-cpus={word} is not a number from 1 on"));
     }
+    if let Some(word) = cmdline.get("watchdog") {
+        match units::duration_ns(word) {
+            Ok(patience_ns) if patience_ns > 0 => machine::set_patience_ns(patience_ns),
+            _ => complain(format_args!("watchdog={word} is no duration, such as 10s or 500ms")),
+        }
+    }
     for word in chaos::wrong() {
         complain(format_args!("chaos={word} is not known; there is: {}", Chaos::KNOWN));
     }
@@ -100,6 +117,10 @@ fn begin(chaos: Chaos) {
         Chaos::DropIpi => {
             println!("bandolier: chaos: interrupts of TLB shootdowns are dropped");
             SHOOTDOWNS.settings().set_drop_ipis(true);
+        }
+        Chaos::NoSelfService => {
+            println!("bandolier: chaos: CPUs that wait serve no shootdowns");
+            machine::stop_serving_shootdowns();
         }
         Chaos::TscTold { hz } => println!("bandolier: chaos: CPUID seemed to tell {} kHz of the TSC", hz / 1000),
         Chaos::SkewTsc { cpu, ticks } => println!("bandolier: chaos: cpu {cpu}'s clock seems {ticks} ticks ahead"),

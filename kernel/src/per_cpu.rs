@@ -52,8 +52,10 @@ pub struct PerCpu {
     pub seen_rip: AtomicU64,
     /// Frame pointer at that point.
     pub seen_rbp: AtomicU64,
-    /// CPUs that want to know where it is, by an NMI that is no crash.
-    pub nr_askers: AtomicU32,
+    /// NMIs that were sent to ask where it is. Counted by whoever asks, before it sends.
+    pub nr_nmi_questions: AtomicU64,
+    /// Of these, those that it has taken. Counted by this CPU alone.
+    pub nr_nmi_answers: AtomicU64,
     /// Bounds of its stack; 0 until it has one of its own.
     stack_bottom: AtomicU64,
     stack_top: AtomicU64,
@@ -76,7 +78,8 @@ impl PerCpu {
             state: AtomicU8::new(State::Starting as u8),
             seen_rip: AtomicU64::new(0),
             seen_rbp: AtomicU64::new(0),
-            nr_askers: AtomicU32::new(0),
+            nr_nmi_questions: AtomicU64::new(0),
+            nr_nmi_answers: AtomicU64::new(0),
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
             nr_interrupts: AtomicU64::new(0),

@@ -34,7 +34,7 @@ use kernel::{suggest, words};
 use spin::mutex::SpinMutex;
 
 use crate::console::{print, println};
-use crate::{bench, bootinfo, console, debug, input, memtest, options, replay, stress};
+use crate::{bench, bootinfo, console, debug, input, memtest, options, replay, stress, tlb_test};
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,7 @@ static TABLES: &[&[Command]] = &[
     reap::COMMANDS,
     latency::COMMANDS,
     tlb::COMMANDS,
+    tlb_test::COMMANDS,
     space::COMMANDS,
     replay::COMMANDS,
     stress::COMMANDS,
@@ -205,6 +206,7 @@ fn complete(before: &str, word: &str, offer: &mut dyn FnMut(&str)) {
         Some(("fault", _)) => fault::KINDS.iter().map(|(name, ..)| *name).for_each(offer),
         Some(("bench", _)) => bench::names().for_each(offer),
         Some(("memtest", _)) => memtest::names().for_each(offer),
+        Some(("tlb-test", _)) => tlb_test::names().for_each(offer),
         _ => {}
     }
     let _ = word;

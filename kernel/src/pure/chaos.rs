@@ -1,7 +1,8 @@
 //! `chaos=` on the kernel command line: faults on purpose, each to show that the check against it can fail.
 //!
 //! ```text
-//!   chaos=drop-ipi               interrupts of TLB shootdowns are dropped: `stress` must fail
+//!   chaos=drop-ipi               interrupts of TLB shootdowns are dropped: `stress` and `tlb-test` must fail
+//!   chaos=no-self-service        who waits for a lock serves no shootdowns: `tlb-test lock-holder` must hang, and be named
 //!   chaos=tsc-told:1000000       CPUID seems to say that the TSC has so many kHz: boot must find that wrong
 //!   chaos=skew-tsc:1:500000000   in comparisons of clocks CPU 1's reads so many ticks too high: `clock` must fail
 //!   chaos=bad-frame:12345        the frame of this number, in hexadecimal, reads back wrong: `memtest` must fail
@@ -22,6 +23,8 @@ use crate::units;
 pub enum Chaos {
     /// Interrupts of TLB shootdowns are dropped.
     DropIpi,
+    /// CPUs that wait, for a lock or for one another, serve no shootdowns meanwhile.
+    NoSelfService,
     /// CPUID seems to give this rate of the TSC.
     TscTold {
         /// In Hz.
@@ -94,7 +97,7 @@ pub const MP_LIES: [&str; 17] = [
 
 impl Chaos {
     /// What there is, for a complaint.
-    pub const KNOWN: &'static str = "drop-ipi, tsc-told:KHZ, skew-tsc:CPU:TICKS, bad-frame:HEX, \
+    pub const KNOWN: &'static str = "drop-ipi, no-self-service, tsc-told:KHZ, skew-tsc:CPU:TICKS, bad-frame:HEX, \
                                      parity:CPU:REGISTER, poison-reclaimed, mp:LIE";
 
     /// Reads the word behind `chaos=`.
@@ -102,6 +105,7 @@ impl Chaos {
         let (name, value) = word.split_once(':').unwrap_or((word, ""));
         match name {
             "drop-ipi" if !word.contains(':') => Some(Self::DropIpi),
+            "no-self-service" if !word.contains(':') => Some(Self::NoSelfService),
             "tsc-told" => {
                 let khz = units::number(value).ok().filter(|&khz| khz > 0)?;
                 Some(Self::TscTold { hz: khz.checked_mul(1000)? })
@@ -135,6 +139,7 @@ mod tests {
     #[test]
     fn each_fault_is_read_with_its_values() {
         assert_eq!(Chaos::parse("drop-ipi"), Some(Chaos::DropIpi));
+        assert_eq!(Chaos::parse("no-self-service"), Some(Chaos::NoSelfService));
         assert_eq!(Chaos::parse("tsc-told:1000"), Some(Chaos::TscTold { hz: 1_000_000 }));
         assert_eq!(Chaos::parse("skew-tsc:1:0x10"), Some(Chaos::SkewTsc { cpu: 1, ticks: 16 }));
         assert_eq!(Chaos::parse("bad-frame:12ab"), Some(Chaos::BadFrame { number: 0x12ab }));
@@ -147,7 +152,16 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let words = ["", "drop", "drop-ipi:1", "tsc-told", "tsc-told:0", "skew-tsc:1", "skew-tsc:a:1", "bad-frame:+1"];
-        let more = ["parity:1", "parity:1:cr9", "parity:x:cr4", "poison-reclaimed:1", "mp", "mp:", "mp:truth"];
+        let more = [
+            "no-self-service:1",
+            "parity:1",
+            "parity:1:cr9",
+            "parity:x:cr4",
+            "poison-reclaimed:1",
+            "mp",
+            "mp:",
+            "mp:truth",
+        ];
         for word in words.into_iter().chain(more) {
             assert_eq!(Chaos::parse(word), None, "{word}");
         }
@@ -155,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "(drop-ipi|tsc-told|skew-tsc|bad-frame|parity|mp|x)?[ -~]{0,30}") {
+        fn any_text_is_read_or_refused(text in "(drop-ipi|no-self-service|tsc-told|skew-tsc|bad-frame|parity|mp|x)?[ -~]{0,30}") {
             let _ = Chaos::parse(&text);
         }
     }

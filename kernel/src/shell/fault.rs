@@ -1,4 +1,6 @@
-//! `fault`: crashes on purpose, to see the report.
+//! `fault`: crashes on purpose, to see the report. Those that take several CPUs are in [`together`].
+
+mod together;
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -19,15 +21,17 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "fault",
     usage: "<kind>",
     help: "crash on purpose, to see the report",
-    details: "Kinds: panic, read, write, text, execute, stack, opcode, divide, gp, double-free, alloc, other-cpu.\n\
-              The machine ends with a failing status.\n\
+    details: "Kinds: panic, read, write, text, execute, stack, opcode, divide, gp, double-free, alloc, other-cpu,\n\
+              all-panic (every CPU at once), panic-among-deaf (the others keep their interrupts off), deaf (the last CPU\n\
+              keeps its interrupts off for ever and the others wait for it, for 40 s unless watchdog=500ms or so is on\n\
+              the kernel command line). The machine ends with a failing status.\n\
               Found in debugged caches only (debug=slab): redzone, use-after-free. Found with debug=guard:N only:\n\
               guard-overrun, guard-use-after-free.",
     run: fault,
 }];
 
 /// Name, and what it does.
-pub const KINDS: [(&str, fn()); 16] = [
+pub const KINDS: [(&str, fn()); 19] = [
     ("panic", || panic!("asked for by `fault panic`")),
     ("read", || read(0x10)),
     ("write", || write(0x10)),
@@ -40,6 +44,9 @@ pub const KINDS: [(&str, fn()); 16] = [
     ("double-free", double_free),
     ("alloc", || alloc::alloc::handle_alloc_error(Layout::new::<[u8; 64]>())),
     ("other-cpu", on_other_cpu),
+    ("all-panic", together::all_panic),
+    ("panic-among-deaf", together::panic_among_deaf),
+    ("deaf", together::deaf),
     ("redzone", write_past),
     ("use-after-free", write_after_free),
     ("guard-overrun", read_past_guarded),

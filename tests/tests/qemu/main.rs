@@ -25,6 +25,7 @@ mod stick;
 mod stress;
 mod support;
 mod tlb;
+mod tlb_test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,12 +43,13 @@ fn main() -> ExitCode {
         replay::tests(),
         space::tests(),
         stress::tests(),
+        tlb::tests(),
+        tlb_test::tests(),
         memtest::tests(),
         bench::tests(),
         bench_machine::tests(),
         qr::tests(),
         oracle::tests(),
-        tlb::tests(),
         fault::tests(),
         smp::tests(),
         debug::tests(),
@@ -56,8 +58,8 @@ fn main() -> ExitCode {
         stick::tests(),
     ];
     // What takes minutes runs only when its group is named.
-    let wanted = |test: &Test| match screen::is_on_demand(test) || stick::is_on_demand(test) || smp::is_on_demand(test)
-    {
+    let on_demand = [screen::is_on_demand, stick::is_on_demand, smp::is_on_demand, tlb_test::is_on_demand];
+    let wanted = |test: &Test| match on_demand.iter().any(|is_on_demand| is_on_demand(test)) {
         true => filters.iter().any(|f| f.starts_with(test.group()) && test.name.contains(f.as_str())),
         false => filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str())),
     };

@@ -210,6 +210,11 @@ test-qemu filter="": setup
 test-screens: setup
     @tools/test.sh qemu screens::
 
+# Shootdowns in awkward situations for a long time, on 2 to 16 CPUs and in both modes (docs/shootdown.md)
+[group('test')]
+test-tlb: setup
+    @tools/test.sh qemu tlb-test-long::
+
 # Check the small protocols exhaustively with loom
 [group('test')]
 loom: setup

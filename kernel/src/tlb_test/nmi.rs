@@ -15,6 +15,9 @@ use crate::{crash, idle, per_cpu, workers};
 /// How long a wake-up may take: far beyond what it does.
 const LOST_NS: u64 = 5_000_000_000;
 
+/// Questions of the second asker in each turn.
+const NR_MORE: usize = 3;
+
 /// The first CPU, and a second one if there are four, ask where the others are, who halt, wake up and look; at the same
 /// time comes a round and a wake-up. Each question must be answered, and each wake-up arrive.
 pub(super) fn nmi(run: &Run) -> Result<Figures, Failure> {
@@ -58,11 +61,13 @@ pub(super) fn nmi(run: &Run) -> Result<Figures, Failure> {
             return lead();
         }
         while !run.is_over() {
+            let last = turn.load(Ordering::Acquire);
             if number < nr_askers {
-                ask();
+                // Not without a pause: an NMI too many would end the halt of a CPU that has lost its wake-up.
+                (0..NR_MORE).for_each(|_| ask());
+                run.wait_until(|| turn.load(Ordering::Acquire) != last);
                 continue;
             }
-            let last = turn.load(Ordering::Acquire);
             run.note(window.read().map(drop));
             if per_cpu::this().cpu == asked {
                 reached.store(last, Ordering::Release);

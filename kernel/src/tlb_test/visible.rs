@@ -20,6 +20,9 @@ const MAX_LOOKED_AT: usize = 64;
 /// `ret`, in every byte.
 const RETURNS: u8 = 0xc3;
 
+/// Whether this CPU can do something at an address.
+type Can = fn(usize) -> bool;
+
 /// See the file.
 pub(super) fn visible(run: &Run) -> Result<Figures, Failure> {
     let nr_looks = AtomicU64::new(0);
@@ -43,15 +46,15 @@ pub(super) fn visible(run: &Run) -> Result<Figures, Failure> {
 
 /// Writable, read-only, gone; then executable, read-only, gone.
 fn range(run: &Run, nr_pages: usize, nr_looks: &AtomicU64) -> Result<(), Failure> {
-    let rights: [(&str, Attributes, fn(usize) -> bool); 2] =
-        [("write to", Attributes::READ_WRITE, can_write), ("execute", Attributes::EXECUTABLE, can_execute)];
+    let rights =
+        [("write to", Attributes::READ_WRITE, can_write as Can), ("execute", Attributes::EXECUTABLE, can_execute)];
     for (right, attributes, can) in rights {
         let fill = |_, page: NonNull<u8>| {
             // SAFETY: the page is a frame that nobody else has yet, seen through the direct map.
             unsafe { page.write_bytes(RETURNS, PAGE_SIZE) };
         };
         let mapped = space::map_filled(nr_pages, attributes, fill)?;
-        let look = |can: fn(usize) -> bool, right, is_held| {
+        let look = |can: Can, right, is_held| {
             let look_here = |cpu: CpuId| {
                 for addr in addresses(&mapped, nr_pages) {
                     nr_looks.fetch_add(1, Ordering::Relaxed);

@@ -41,7 +41,9 @@ fn listen_to_nobody(has_begun: &AtomicUsize) {
     has_begun.fetch_add(1, Ordering::Release);
     // To ensure that this is a loop and not a halt: an NMI must stop it.
     static IS_OVER: AtomicBool = AtomicBool::new(false);
-    while !IS_OVER.load(Ordering::Relaxed) {}
+    while !IS_OVER.load(Ordering::Relaxed) {
+        irq::pause();
+    }
 }
 
 /// This CPU panics while all others keep their interrupts off: only an NMI stops them.

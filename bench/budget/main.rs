@@ -6,6 +6,7 @@
 
 mod machine;
 mod paths;
+mod ranges;
 mod step;
 
 use std::env;
@@ -38,6 +39,16 @@ const LINES: &[(&str, Path)] = &[
     ("depot-on-free", Path::DepotFree),
     ("refill-per-object", Path::Refill),
     ("spill-per-object", Path::Spill),
+    ("range-alloc", Path::RangeAlloc),
+    ("range-free", Path::RangeFree),
+    ("arena-alloc-of-10", Path::Alloc10),
+    ("arena-free-of-10", Path::Free10),
+    ("arena-alloc-of-1k", Path::Alloc1k),
+    ("arena-free-of-1k", Path::Free1k),
+    ("arena-alloc-of-100k", Path::Alloc100k),
+    ("arena-free-of-100k", Path::Free100k),
+    ("arena-alloc-of-1m", Path::Alloc1m),
+    ("arena-free-of-1m", Path::Free1m),
 ];
 
 /// Lines for the longest stretch with interrupts off, which is a little more than what a lock is held for.
@@ -61,14 +72,15 @@ fn main() -> ExitCode {
     let outcome = step::follow(paths::script).and_then(|calls| {
         let counts = Counts(calls);
         let gate = counts.notices_three_more()?;
+        let ranges = counts.ranges_keep_their_promises()?;
         let outcome = settle("host", &counts.lines()?)?;
-        Ok((gate, outcome))
+        Ok((gate, ranges, outcome))
     });
     match outcome {
-        Ok((gate, outcome)) => {
+        Ok((gate, ranges, outcome)) => {
             println!("{:<30} {:>7} {:>8}  {:<8} reason", "path", "budget", "measured", "");
             print!("{}", outcome.table);
-            println!("{gate}");
+            println!("{gate}\n{ranges}");
             println!("{} passed, {} failed, 0 skipped", outcome.nr_passed, outcome.nr_failed);
             if outcome.nr_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -118,6 +130,36 @@ impl Counts {
         });
         let masked = MASKED_LINES.iter().map(|&(name, path)| Ok(Measured::new(name, self.masked(path)?, 1)));
         whole.chain(masked).collect()
+    }
+
+    /// What a path takes on average.
+    fn mean(&self, path: Path) -> Result<f64, String> {
+        let calls = self.0.iter().filter(|(label, _)| label.path == path as u32);
+        let (sum, nr_calls) = calls.fold((0, 0), |(sum, n), (_, count)| (sum + count.nr_instructions, n + 1));
+        if nr_calls == 0 {
+            Err(format!("{path:?} was never walked"))
+        } else {
+            Ok(sum as f64 / f64::from(nr_calls) - self.around()? as f64)
+        }
+    }
+
+    /// A range from a magazine and back takes at most three times an object; one from the arena takes the same in a million
+    /// pieces as in ten, a quarter more at most.
+    fn ranges_keep_their_promises(&self) -> Result<String, String> {
+        let pair = |alloc, free| Ok::<_, String>(self.of(alloc)?.0 + self.of(free)?.0);
+        let (object, range) = (pair(Path::AllocRuntime, Path::FreeRuntime)?, pair(Path::RangeAlloc, Path::RangeFree)?);
+        let mut text =
+            format!("a range and back: {range} instructions, an object and back: {object}; in so many pieces:");
+        let mut least = f64::INFINITY;
+        for (nr_segments, alloc, free) in ranges::FRAGMENTED {
+            let mean = self.mean(alloc)? + self.mean(free)?;
+            least = least.min(mean);
+            text += &format!(" {nr_segments}: {mean:.1}");
+            if mean > 1.25 * least {
+                return Err(format!("{text}: more than a quarter above the least"));
+            }
+        }
+        if range > 3 * object { Err(format!("{text}: more than three times")) } else { Ok(text) }
     }
 
     /// The proof that growth is seen: a path with three instructions more exceeds its own count by more than the slack.

@@ -15,6 +15,7 @@ use mm::frame_table::Kind;
 use mm::heap::CacheHandle;
 
 use crate::machine::{HEAP, mask};
+use crate::ranges;
 use crate::step::{Call, Counted, Label};
 
 /// A path of the allocator.
@@ -47,6 +48,18 @@ pub(crate) enum Path {
     DepotFree,
     Refill,
     Spill,
+    /// A range of one page, from a magazine and back.
+    RangeAlloc,
+    RangeFree,
+    /// From an arena in so many pieces, and back.
+    Alloc10,
+    Free10,
+    Alloc1k,
+    Free1k,
+    Alloc100k,
+    Free100k,
+    Alloc1m,
+    Free1m,
 }
 
 /// Objects in a bulk.
@@ -148,7 +161,7 @@ extern "C" fn frame_free(frame: usize, _: usize) -> usize {
 }
 
 impl Counted {
-    fn one(&mut self, path: Path, call: Call, a: usize, b: usize) -> usize {
+    pub(crate) fn one(&mut self, path: Path, call: Call, a: usize, b: usize) -> usize {
         let result = self.call(call, a, b);
         self.label(Label { path: path as u32, nr_objects: 1 });
         result
@@ -179,6 +192,8 @@ pub(crate) fn script(counted: &mut Counted) {
     let racked = HEAP.create_cache(Settings::new("racked", RACKED_SIZE, 8)).expect("room for a cache");
     behind_the_magazine(counted, &racked, Path::AllocRack, Path::FreeRack);
     slabs(counted);
+    ranges::magazines(counted);
+    ranges::fragments(counted);
 }
 
 fn own_cache(counted: &mut Counted) {

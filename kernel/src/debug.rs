@@ -12,6 +12,7 @@ use arch::backtrace::Backtrace;
 use kernel::debug_option::{Checks, DebugOption, Target, WrongDebugOption};
 use kernel::symbols::Symbols;
 use kernel::words::key_value;
+use mm::arena::{Options, Policy};
 use mm::debug::{DebugFlags, DebugRules, Fault, Finding, Track};
 use mm::size_class;
 
@@ -68,6 +69,12 @@ fn flags_for(name: &str, size: usize) -> DebugFlags {
     flag(checks.poison, DebugFlags::POISON)
         .with(flag(checks.redzone, DebugFlags::REDZONE))
         .with(flag(checks.audit, DebugFlags::AUDIT))
+}
+
+/// How addresses are handed out: whoever debugs wants a stale pointer to meet a hole, so no address is reused soon.
+pub fn arena_options() -> Options {
+    let is_debugged = options().any(|option| matches!(option, Ok(DebugOption::Slab(_) | DebugOption::Guard(_))));
+    if is_debugged { Options { policy: Policy::Next, has_quantum_caches: false } } else { Options::default() }
 }
 
 /// One visit in so many gets a guarded object, by the last word that says so.

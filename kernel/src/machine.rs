@@ -193,7 +193,10 @@ unsafe impl Machine for Cpu {
             return;
         }
         // A nested call is refused: this CPU is serving a call just now. Whoever made that drains, or needs no drain.
-        let _ = CALLS.call(&Cpu, &others, &|_| HEAP.serve_drain());
+        let _ = CALLS.call(&Cpu, &others, &|_| {
+            HEAP.serve_drain();
+            space::drain_this_cpu();
+        });
     }
 
     fn report(error: Error) {

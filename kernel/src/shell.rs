@@ -20,6 +20,7 @@ mod slabs_debug;
 mod smp;
 mod space;
 mod tlb;
+mod vmmap;
 
 pub use mem::{adds_up as mem_adds_up, uses as mem_uses};
 pub use qr::nr_codes;
@@ -72,6 +73,7 @@ static TABLES: &[&[Command]] = &[
     smp::COMMANDS,
     clock::COMMANDS,
     mem::COMMANDS,
+    vmmap::COMMANDS,
     slabs::COMMANDS,
     reap::COMMANDS,
     latency::COMMANDS,

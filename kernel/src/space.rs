@@ -25,12 +25,12 @@ mod trials;
 
 use core::ptr::NonNull;
 
-use mm::arena::{Arena, VirtRange};
+use mm::arena::{SharedArena, VirtRange};
 use mm::error::{Error, Result};
 use mm::frame::{Frame, PAGE_SIZE};
 use mm::frame_table::Kind;
 use mm::lock::Lock;
-use mm::page_table::{PageTable, Protected, ShootdownDone, Unmapped};
+use mm::page_table::{Leaf, PageTable, Protected, ShootdownDone, Unmapped};
 use smp::PageRange;
 use spin::Once;
 
@@ -57,7 +57,7 @@ pub const MAX_BATCH: usize = 64;
 
 struct Space {
     tables: Tables,
-    arena: Lock<Arena<'static>, Cpu>,
+    arena: SharedArena<Cpu>,
 }
 
 static SPACE: Once<Space> = Once::new();
@@ -192,7 +192,7 @@ impl<I: Iterator> ExactSizeIterator for Exactly<I> {}
 
 /// Takes addresses from the arena; from those that wait for a purge, if there are no others.
 fn take_addresses(nr_pages: usize, align_pages: usize) -> Result<VirtRange> {
-    let attempt = || space().arena.lock().alloc(nr_pages, align_pages);
+    let attempt = || space().arena.alloc_aligned(nr_pages, align_pages);
     match attempt() {
         Err(Error::OutOfMemory { .. }) if purge().nr_ranges > 0 => attempt(),
         result => result,
@@ -201,7 +201,7 @@ fn take_addresses(nr_pages: usize, align_pages: usize) -> Result<VirtRange> {
 
 /// Gives addresses back to the arena.
 fn give_back(range: VirtRange) {
-    if let Err(error) = space().arena.lock().free(range.start(), range.nr_pages()) {
+    if let Err(error) = space().arena.free(range.start(), range.nr_pages()) {
         panic!("{range:x?} cannot go back to the arena: {error}");
     }
 }
@@ -330,7 +330,7 @@ pub unsafe fn unmap_at(addr: usize) -> Result<()> {
 /// Length of the heap's range that starts at `addr`; `None` for the ranges of others, stacks and devices among them.
 pub fn pages_at(addr: usize) -> Option<usize> {
     let space = SPACE.get()?;
-    let nr_pages = space.arena.lock().size_of(addr)?;
+    let nr_pages = space.arena.size_of(addr)?;
     let frame = Frame::containing(space.tables.translate(addr)?.phys)?;
     (kind_of(frame) == Kind::Large).then_some(nr_pages)
 }
@@ -371,6 +371,28 @@ pub fn map_device(phys: u64, nr_bytes: usize) -> Result<*mut u8> {
     Ok((mapped.leak().start() + offset) as *mut u8)
 }
 
+/// The addresses of the dynamic area; `None` before the kernel has page tables of its own.
+pub fn arena() -> Option<&'static SharedArena<Cpu>> {
+    SPACE.get().map(|space| &space.arena)
+}
+
+/// The leaves that map some page of `range`, in ascending order. A picture of a moving thing.
+pub fn leaves(range: VirtRange) -> impl Iterator<Item = Leaf> {
+    SPACE.get().into_iter().flat_map(move |space| space.tables.leaves(range))
+}
+
+/// What the frame at physical address `phys` is accounted for as; `None` if it is no memory.
+pub fn kind_at(phys: u64) -> Option<Kind> {
+    Some(HEAP.frames().table().get(Frame::containing(phys)?)?.kind())
+}
+
+/// Has this CPU's magazines of addresses give back what they hold.
+pub fn drain_this_cpu() {
+    if let Some(space) = SPACE.get() {
+        space.arena.drain_this_cpu();
+    }
+}
+
 /// Physical address of the root table.
 pub fn root() -> u64 {
     space().tables.root()
@@ -378,7 +400,7 @@ pub fn root() -> u64 {
 
 /// Times the lock of the addresses was taken, and found held.
 pub fn lock_counts() -> (u64, u64) {
-    SPACE.get().map_or((0, 0), |space| (space.arena.nr_acquired(), space.arena.nr_contended()))
+    SPACE.get().map_or((0, 0), |space| space.arena.lock_counts())
 }
 
 /// Page tables there are.

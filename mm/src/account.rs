@@ -111,8 +111,16 @@ impl Account {
 
     /// The first kind for which the takers and the frame table disagree, with both counts.
     pub fn disagreement(&self) -> Option<(Kind, i64, i64)> {
-        const USES: [Kind; 7] =
-            [Kind::Slab, Kind::Large, Kind::PageTable, Kind::Mapped, Kind::Owned, Kind::Quarantined, Kind::Retired];
+        const USES: [Kind; 8] = [
+            Kind::Slab,
+            Kind::Large,
+            Kind::PageTable,
+            Kind::Mapped,
+            Kind::Owned,
+            Kind::Quarantined,
+            Kind::Retired,
+            Kind::Tags,
+        ];
         let cached = (Kind::Cached, self.nr_cached as i64, self.in_table[Kind::Cached as usize]);
         let slab_pages = (Kind::Slab, self.nr_slab_pages as i64, self.in_table[Kind::Slab as usize]);
         USES.into_iter()

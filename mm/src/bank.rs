@@ -1,4 +1,5 @@
-//! The bank of a CPU: its magazines of every cache, and its page magazine. One per CPU, found by [`Machine::bank`].
+//! The bank of a CPU: its magazines of every cache and of address ranges, and its page magazine. One per CPU, found by
+//! [`Machine::bank`].
 //!
 //! Everything that a CPU touches on the hit path of any cache lies here, at a fixed distance from one pointer.
 //! All zero bytes: a valid bank with no magazines, so that a CPU can allocate from the moment it has one.
@@ -19,6 +20,9 @@ pub const MAX_CACHES: usize = 128;
 /// CPUs at most.
 pub const MAX_CPUS: usize = 512;
 
+/// Sizes in pages, from 1 on, of which ranges have magazines.
+pub const MAX_QUANTA: usize = 8;
+
 /// What one CPU owns. See the module.
 #[derive(Debug)]
 #[repr(C)]
@@ -29,6 +33,8 @@ pub struct Bank {
     pub(crate) latency: CpuLatency,
     /// This CPU gives back its magazines for another one, which waits for it.
     pub(crate) is_serving: AtomicBool,
+    /// Of address ranges, by their pages less one: see [`crate::arena`].
+    pub(crate) ranges: [CpuCache; MAX_QUANTA],
 }
 
 /// Where in a bank the magazines are that serve a request, by its last granule: the hit path's only look-up. Requests
@@ -50,6 +56,12 @@ impl Bank {
     #[inline(always)]
     pub(crate) const fn offset_of(id: usize) -> usize {
         offset_of!(Bank, caches) + id * size_of::<CpuCache>()
+    }
+
+    /// Where in a bank the magazines of ranges of `index + 1` pages are, in bytes.
+    #[inline(always)]
+    pub(crate) const fn offset_of_ranges(index: usize) -> usize {
+        offset_of!(Bank, ranges) + index * size_of::<CpuCache>()
     }
 
     /// Where in a bank the magazines are that serve `size` bytes at a multiple of `align`. `None` for size 0, and if no

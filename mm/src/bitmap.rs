@@ -18,7 +18,7 @@
 //! Invariants (see [`Bitmap::check_invariants`]): a summary bit is set exactly if its word is non-zero, a full bit
 //! exactly if its word is all ones, no bit at or past `nr_bits` is set, the count is exact.
 //!
-//! No lock: `&mut self` says who owns it. Called by: `frame_bitmap`, `arena`.
+//! No lock: `&mut self` says who owns it. Called by: `frame_bitmap`.
 
 mod pyramid;
 mod search;

@@ -4,7 +4,7 @@
 //! the destructor when it goes back (Bonwick and Adams, section 3.1). In between the object is freed and reused as it
 //! is.
 //!
-//! Called by: [`crate::heap`]. Calls: [`crate::cpu_cache`], [`crate::depot`], [`crate::slab`], [`crate::supply`].
+//! Called by: [`crate::heap`]. Calls: [`crate::magazine_layer`], [`crate::slab`], [`crate::supply`].
 //! No lock is held while a constructor, a destructor or a report runs; they may allocate, from this cache too: the
 //! CPU's magazines are busy then, and the slabs serve.
 
@@ -25,7 +25,6 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::geometry::Geometry;
 use crate::machine::Machine;
-use crate::magazine::Magazine;
 use crate::slab::{SlabCounters, Slabs};
 use crate::supply::Supply;
 
@@ -263,18 +262,6 @@ impl<M: Machine> Cache<M> {
                 }
             }
         }
-    }
-
-    /// Empties a magazine that the caller owns.
-    fn consume_magazine(&self, supply: &Supply<M>, magazine: &mut NonNull<Magazine>) {
-        // SAFETY: the caller owns the magazine; its first `nr_rounds` entries are rounds, and stay while we read them.
-        let rounds = unsafe {
-            let nr_rounds = magazine.as_ref().nr_rounds as usize;
-            core::slice::from_raw_parts(Magazine::rounds(*magazine).as_ptr().cast(), nr_rounds)
-        };
-        self.consume_rounds(supply, rounds);
-        // SAFETY: the caller owns the magazine.
-        unsafe { magazine.as_mut().nr_rounds = 0 };
     }
 
     /// Slab counters.

@@ -5,7 +5,7 @@
 //!
 //! Invariants: a full magazine here is full to its capacity, an empty one has no round; both belong to nobody else. What
 //! their headers say is looked at when they leave, with the lock open: they lie in memory that others can overwrite.
-//! Called by: [`crate::cache`] when a CPU's own magazines do not help. Lock order: 1 (depot), interrupts off;
+//! Called by: [`crate::magazine_layer`] when a CPU's own magazines do not help. Lock order: 1 (depot), interrupts off;
 //! an exchange is a few pointer moves.
 
 use core::ptr::NonNull;
@@ -213,6 +213,7 @@ impl<M: Machine> Depot<M> {
     }
 
     /// Counts a visit, and lets the magazines grow if too many found the lock held.
+    #[inline(always)]
     fn count_visit(&self, lists: &mut Lists) {
         lists.nr_visits += 1;
         if lists.size.after_visit(lists.nr_visits, self.lists.nr_contended()) {
@@ -233,6 +234,7 @@ impl<M: Machine> Depot<M> {
     }
 
     /// A full magazine for an empty one (or for none); `Err` gives the empty one back.
+    #[inline(always)]
     pub(crate) fn trade_empty(
         &self,
         empty: Option<NonNull<Magazine>>,
@@ -262,6 +264,7 @@ impl<M: Machine> Depot<M> {
     }
 
     /// An empty magazine for a full one of `nr_rounds`. At most `limit` full ones are kept.
+    #[inline(always)]
     pub(crate) fn trade_full(&self, full: NonNull<Magazine>, nr_rounds: u32, limit: u32, notes: &impl Notes) -> Trade {
         if self.nr_full.load(Ordering::Relaxed) >= limit {
             return Trade::Refused(full);
@@ -288,6 +291,7 @@ impl<M: Machine> Depot<M> {
     }
 
     /// Whether a magazine that was stored here is what it was then. If not, it is dropped. No lock is held.
+    #[inline(always)]
     fn is_sound(&self, stored: Stored, is_full: bool, notes: &impl Notes) -> bool {
         let Stored { magazine, nr_rounds } = stored;
         // SAFETY: the magazine was handed over to the depot, and taken out of it by the caller.

@@ -49,11 +49,13 @@ pub enum Kind {
     Quarantined = 7,
     /// Found bad: out of use for good. See [`crate::frames::Frames::retire`].
     Retired = 8,
+    /// Holds tags of the address arena, or what it finds them by. Only ever grows.
+    Tags = 9,
 }
 
 impl Kind {
     /// Number of kinds.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     fn from_u8(value: u8) -> Self {
         match value {
@@ -65,6 +67,7 @@ impl Kind {
             6 => Self::Owned,
             7 => Self::Quarantined,
             8 => Self::Retired,
+            9 => Self::Tags,
             _ => Self::Free,
         }
     }

@@ -12,6 +12,9 @@
 //!                            magazines)  CPUs)       table)
 //! ```
 //!
+//! Addresses walk the same way: [`arena::SharedArena`] `─► cpu_cache ─► depot ─► arena`. The layer between a CPU's loaded
+//! magazine and what lies behind all of them is one, `magazine_layer`, for both.
+//!
 //! Principles:
 //! - No object carries allocator state while it is free: what the allocator knows lies beside the objects. A cache that
 //!   is debugged has a record behind each object: see [`debug`].
@@ -61,6 +64,8 @@ pub mod latency;
 pub mod lock;
 pub mod machine;
 pub mod magazine;
+#[cfg(not(loom))]
+mod magazine_layer;
 pub mod magazine_size;
 pub mod memory_map;
 #[cfg(all(test, loom))]

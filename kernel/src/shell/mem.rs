@@ -18,8 +18,8 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "mem",
     usage: "[--json]",
     help: "where every frame is; fails if they do not add up",
-    details: "usable = kernel + page tables + slabs + large + page magazines + mapped + free, to the frame; and\n\
-              waiting, if ranges are unmapped whose frames wait for the next purge; and\n\
+    details: "usable = kernel + page tables + address tags + slabs + large + page magazines + mapped + free, to the\n\
+              frame; and waiting, if ranges are unmapped whose frames wait for the next purge; and\n\
               quarantined, if a slab was overwritten and is out of use; and retired, if `memtest` found frames bad.\n\
               Each use counts its own frames; the frame table is counted beside that, and must agree.",
     run: mem,
@@ -53,11 +53,12 @@ impl Identity {
     }
 
     /// Where the frames are: a name for people, one for programs, how many.
-    fn parts(&self) -> [(&'static str, &'static str, u64); 10] {
+    fn parts(&self) -> [(&'static str, &'static str, u64); 11] {
         let (account, waiting) = (&self.account, &self.waiting);
         [
             ("kernel", "kernel", self.kernel()),
             ("page tables", "page_table", account.nr_used(Kind::PageTable)),
+            ("address tags", "address_tag", account.nr_used(Kind::Tags)),
             ("slabs", "slab", account.nr_used(Kind::Slab)),
             ("large", "large", account.nr_used(Kind::Large) - waiting.nr_large),
             ("page magazines", "page_magazine", account.nr_cached),

@@ -4,20 +4,17 @@ use core::ops::Range;
 
 use arch::cpu::{Features, NoExecute};
 use arch::paging;
-use mm::arena::{Arena, VirtRange};
+use mm::arena::{SharedArena, VirtRange};
 use mm::error::{Error, Result};
 use mm::frame::PAGE_SIZE;
-use mm::frame_bitmap::RunRequest;
-use mm::frame_table::Kind;
-use mm::lock::Lock;
 use mm::page_table::{Attributes, Cache, Level, PageTable};
 
 use super::format::{DirectMapTables, X86Format};
 use super::{SPACE, Space, Tables};
 use crate::bootinfo::{BootInfo, Framebuffer};
 use crate::console::{self, log};
-use crate::machine::HEAP;
-use crate::{image, screen};
+use crate::machine::{Cpu, HEAP};
+use crate::{debug, image, screen};
 
 const GIB: u64 = 1 << 30;
 /// Places for the dynamic area, each the start of a 512 GiB slot of the root; the first that the direct map leaves free.
@@ -67,7 +64,7 @@ pub fn init(info: &BootInfo, features: &Features) -> core::result::Result<(), Sp
     }
     let arena = make_arena(info, memory_end, screen)?;
     let root = tables.root();
-    SPACE.call_once(|| Space { tables, arena: Lock::new(arena) });
+    SPACE.call_once(|| Space { tables, arena });
     // SAFETY: the new tables map the running code, its data, and this stack, which lies in memory and is addressed
     // through the direct map, all at the addresses they have.
     unsafe { paging::set_root_table(root) };
@@ -144,7 +141,7 @@ fn map_image(tables: &Tables, info: &BootInfo) -> Result<()> {
 }
 
 /// Addresses for mapped ranges: four times the memory there is, at least 1 GiB, at most 64.
-fn make_arena(info: &BootInfo, memory_end: u64, screen: Option<Framebuffer>) -> Result<Arena<'static>> {
+fn make_arena(info: &BootInfo, memory_end: u64, screen: Option<Framebuffer>) -> Result<SharedArena<Cpu>> {
     let nr_bytes =
         (HEAP.frames().nr_managed() * PAGE_SIZE as u64 * 4).next_multiple_of(GIB).clamp(GIB, 64 * GIB) as usize;
     let direct = info.direct_map..info.direct_map + memory_end as usize;
@@ -153,14 +150,6 @@ fn make_arena(info: &BootInfo, memory_end: u64, screen: Option<Framebuffer>) -> 
     let start = PLACES.into_iter().find(|&place| is_apart(place, &direct) && is_apart(place, &screen));
     let range = start.and_then(|start| VirtRange::new(start, nr_bytes / PAGE_SIZE));
     let range = range.ok_or(Error::BadRequest { value: info.direct_map })?;
-    let nr_words = Arena::words_needed(range.nr_pages());
-    let nr_pages = (nr_words * size_of::<u64>()).div_ceil(PAGE_SIZE);
-    let storage = HEAP.alloc_run(RunRequest::pages(nr_pages), Kind::Owned)?;
-    let words = HEAP.frames().virt(storage.start()).cast::<u64>();
-    // SAFETY: the run is ours for good, page-aligned, long enough, and the write makes it initialised.
-    let words = unsafe {
-        words.write_bytes(0, nr_words);
-        core::slice::from_raw_parts_mut(words.as_ptr(), nr_words)
-    };
-    Arena::new(words, range)
+    // SAFETY: the kernel has one arena.
+    unsafe { SharedArena::new(&HEAP, range, debug::arena_options()) }
 }

@@ -87,7 +87,7 @@ pub(super) fn map_pieces(
 fn take_aligned(nr_pages: usize, largest: Level) -> Result<VirtRange> {
     let levels = [Level::L3, Level::L2].into_iter();
     for level in levels.filter(|level| *level <= largest && nr_pages as u64 >= level.nr_pages()) {
-        if let Ok(range) = space().arena.lock().alloc(nr_pages, level.nr_pages() as usize) {
+        if let Ok(range) = space().arena.alloc_aligned(nr_pages, level.nr_pages() as usize) {
             return Ok(range);
         }
     }

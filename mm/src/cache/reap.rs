@@ -6,44 +6,22 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::{Cache, Reaped};
-use crate::cpu_cache::Dropped;
 use crate::machine::Machine;
-use crate::magazine::Magazine;
+use crate::magazine_layer::Source;
 use crate::supply::Supply;
 
 impl<M: Machine> Cache<M> {
     /// Gives this CPU's magazines and all their rounds back. False if an interrupt landed on a holder.
     pub(crate) fn drain_this_cpu(&self, supply: &Supply<M>) -> bool {
         let Some(held) = M::bank().caches[usize::from(self.id)].try_hold::<M>() else { return false };
-        self.count_dropped(supply, held.vet_all(supply));
-        while let Some(magazine) = held.take_any() {
-            self.discard(supply, magazine);
-        }
+        self.drain(supply, &held);
         true
-    }
-
-    pub(super) fn discard(&self, supply: &Supply<M>, mut magazine: NonNull<Magazine>) {
-        self.consume_magazine(supply, &mut magazine);
-        // SAFETY: it came from the supply, is empty now, and its owner has handed it over.
-        unsafe { supply.free_magazine(magazine) };
     }
 
     /// Empties the depot and gives empty slabs back to the frames.
     pub(crate) fn reap(&self, supply: &Supply<M>) {
-        while let Some(magazine) = self.depot.take_any(supply) {
-            self.discard(supply, magazine);
-        }
-        supply.frames.incidents.report();
+        self.empty_depot(supply);
         self.slabs.reap(&supply.frames, |object| self.check_if_debugged(object));
-    }
-
-    /// Counts what a CPU had to drop, and has it reported.
-    #[inline]
-    pub(super) fn count_dropped(&self, supply: &Supply<M>, dropped: Option<Dropped>) {
-        if let Some(Dropped { nr_magazines, nr_rounds }) = dropped {
-            self.depot.count_dropped(nr_magazines, nr_rounds);
-        }
-        supply.frames.incidents.report();
     }
 
     /// Gives back what nobody needed since the last call: magazines of the depot, then empty slabs. What CPUs hold is

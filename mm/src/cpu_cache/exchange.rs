@@ -1,7 +1,7 @@
 //! How magazines change places: loaded, previous, rack, and those that come from the depot and go there.
 //!
 //! Invariants: as in [`super`]; `nr_behind` is the sum of the rounds in the previous magazine and the full ones of the
-//! rack. Called by: [`crate::cache`], with the gate held.
+//! rack. Called by: [`crate::magazine_layer`], with the gate held; inlined there for each kind of rounds.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Relaxed;
@@ -20,11 +20,13 @@ impl Held<'_> {
     }
 
     /// Counts rounds that came to the magazines behind the loaded one, or left them.
+    #[inline(always)]
     fn add_behind(&self, change: u32) {
         self.cache.nr_behind.store(self.cache.nr_behind.load(Relaxed).wrapping_add(change), Relaxed);
     }
 
     /// loaded becomes previous, `magazine` becomes loaded; returns what was previous.
+    #[inline(always)]
     fn rotate(&self, magazine: NonNull<Magazine>) -> Option<NonNull<Magazine>> {
         let nr_rounds = self.len() as u32;
         let was_loaded = self.unload();
@@ -36,6 +38,7 @@ impl Held<'_> {
     }
 
     /// With the loaded magazine empty: brings a magazine with rounds to its place, from this CPU's own.
+    #[inline(always)]
     pub(crate) fn reload_full(&self) -> bool {
         if let Some(magazine) = self.previous().filter(|&magazine| Self::rounds_in(Some(magazine)) > 0) {
             self.cache.previous.store(ptr::null_mut(), Relaxed);
@@ -60,6 +63,7 @@ impl Held<'_> {
     /// With the loaded magazine full: brings an empty one to its place, from this CPU's own.
     ///
     /// `rack` is how many magazines this cache may keep in its rack.
+    #[inline(always)]
     pub(crate) fn reload_empty(&self, rack: usize) -> bool {
         if let Some(magazine) = self.previous().filter(|&magazine| Self::rounds_in(Some(magazine)) == 0) {
             self.cache.previous.store(ptr::null_mut(), Relaxed);
@@ -75,10 +79,12 @@ impl Held<'_> {
     }
 
     /// Whether a further full magazine would find a place in the rack.
+    #[inline(always)]
     pub(crate) fn has_rack_place(&self, rack: usize) -> bool {
         (self.cache.nr_full.load(Relaxed) as usize) < rack.min(RACK)
     }
 
+    #[inline(always)]
     fn empty_in_rack(&self, rack: usize) -> Option<NonNull<Magazine>> {
         if !self.has_rack_place(rack) {
             return None;
@@ -88,6 +94,7 @@ impl Held<'_> {
 
     /// Loads `empty`; the full previous magazine moves into the free place of the rack (the caller has checked that
     /// there is one and that it is vacant).
+    #[inline(always)]
     fn shelve(&self, empty: NonNull<Magazine>) {
         let nr_full = self.cache.nr_full.load(Relaxed) as usize;
         if let Some(full) = self.rotate(empty) {
@@ -100,6 +107,7 @@ impl Held<'_> {
 
     /// Loads the new empty magazine `empty`, with the loaded one full or absent. The caller has made sure that there is
     /// a vacant place in the rack, or no previous magazine.
+    #[inline(always)]
     pub(crate) fn insert_empty(&self, empty: NonNull<Magazine>, rack: usize) {
         if self.has_rack_place(rack) {
             self.shelve(empty);
@@ -109,6 +117,7 @@ impl Held<'_> {
     }
 
     /// Takes the previous magazine, which the caller wants to trade in the depot.
+    #[inline(always)]
     pub(crate) fn take_previous(&self) -> Option<NonNull<Magazine>> {
         let magazine = NonNull::new(self.cache.previous.swap_plain(ptr::null_mut()));
         let nr_rounds = Self::rounds_in(magazine);
@@ -118,6 +127,7 @@ impl Held<'_> {
     }
 
     /// Puts back what `take_previous` took.
+    #[inline(always)]
     pub(crate) fn put_previous(&self, magazine: NonNull<Magazine>) {
         let nr_rounds = Self::rounds_in(Some(magazine));
         self.draw(i64::from(nr_rounds));
@@ -127,6 +137,7 @@ impl Held<'_> {
     }
 
     /// loaded becomes previous (whose place is vacant), `magazine` becomes loaded.
+    #[inline(always)]
     pub(crate) fn insert(&self, magazine: NonNull<Magazine>) {
         self.draw(i64::from(Self::rounds_in(Some(magazine))));
         let displaced = self.rotate(magazine);

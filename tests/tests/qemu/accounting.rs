@@ -137,10 +137,11 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Lines of `mem`, and their names for programs. The first is the sum of the others.
-const MEMORY: [(&str, &str); 8] = [
+const MEMORY: [(&str, &str); 9] = [
     ("usable", "usable_frames"),
     ("kernel", "kernel_frames"),
     ("page tables", "page_table_frames"),
+    ("address tags", "address_tag_frames"),
     ("slabs", "slab_frames"),
     ("large", "large_frames"),
     ("page magazines", "page_magazine_frames"),

@@ -26,6 +26,7 @@ mod stress;
 mod support;
 mod tlb;
 mod tlb_test;
+mod vmmap;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         clock::tests(),
         shell::tests(),
         accounting::tests(),
+        vmmap::tests(),
         console::tests(),
         replay::tests(),
         space::tests(),

@@ -20,6 +20,7 @@ mod frees;
 mod guard;
 mod large;
 mod lazy;
+mod pages;
 mod pieces;
 mod trials;
 
@@ -29,13 +30,11 @@ use mm::arena::{SharedArena, VirtRange};
 use mm::error::{Error, Result};
 use mm::frame::{Frame, PAGE_SIZE};
 use mm::frame_table::Kind;
-use mm::lock::Lock;
 use mm::page_table::{Leaf, PageTable, Protected, ShootdownDone, Unmapped};
 use smp::PageRange;
 use spin::Once;
 
 use crate::machine::{Cpu, HEAP, SHOOTDOWNS};
-use crate::per_cpu;
 
 pub use build::init;
 use chain::FrameChain;
@@ -47,6 +46,7 @@ pub use large::{
 };
 pub use lazy::{MAX_WAITING, Sums, lazy_limits, nr_purges, purge, set_lazy_limits, unmap_lazily, waiting};
 pub use mm::page_table::{Attributes, Level};
+pub use pages::{alloc_pages, free_pages, pages_at, unmap_at};
 pub use trials::TRIALS;
 
 type Tables = PageTable<X86Format, DirectMapTables>;
@@ -289,73 +289,6 @@ pub unsafe fn protect(mapped: &Mapped, attributes: Attributes) -> Result<()> {
         Protected::Raised => _ = shoot_down(&[Some(mapped.range)]),
         Protected::Lowered(token) => token.spend(&shoot_down(&[Some(mapped.range)])),
     }
-    Ok(())
-}
-
-/// Pages for the heap, when no adjacent frames are left for all of it: with large leaves, where some are adjacent.
-///
-/// # Errors
-///
-/// As [`map`].
-pub fn alloc_pages(nr_pages: usize) -> Result<NonNull<u8>> {
-    if SPACE.get().is_none() {
-        return Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) });
-    }
-    let range = if nr_pages as u64 >= Level::L2.nr_pages() {
-        large::map_pieces(Kind::Large, nr_pages, Attributes::READ_WRITE, largest_leaf(), zero)?.leak()
-    } else {
-        map_as(Kind::Large, nr_pages, Attributes::READ_WRITE, zero)?.leak()
-    };
-    Ok(NonNull::new(range.start() as *mut u8).expect("the dynamic area does not begin at address 0"))
-}
-
-/// Unmaps what starts at `addr`, given by its address alone: a range of the heap's, and nothing else.
-///
-/// # Errors
-///
-/// [`Error::InUse`] with the address, if it lies on the stack of a CPU, this one's or another's, or in the guard page of
-/// one; [`Error::Foreign`] if no range of the heap's starts there. Nothing is changed then.
-///
-/// # Safety
-///
-/// Nobody uses the range any more.
-pub unsafe fn unmap_at(addr: usize) -> Result<()> {
-    if per_cpu::all().any(|cpu| cpu.has_on_stack(addr) || cpu.is_guard_page(addr)) {
-        return Err(Error::InUse { addr });
-    }
-    // SAFETY: as promised by the caller.
-    unsafe { free_pages(addr) }
-}
-
-/// Length of the heap's range that starts at `addr`; `None` for the ranges of others, stacks and devices among them.
-pub fn pages_at(addr: usize) -> Option<usize> {
-    let space = SPACE.get()?;
-    let nr_pages = space.arena.size_of(addr)?;
-    let frame = Frame::containing(space.tables.translate(addr)?.phys)?;
-    (kind_of(frame) == Kind::Large).then_some(nr_pages)
-}
-
-/// Unmaps the range that starts at `addr`, from [`alloc_pages`], lazily.
-///
-/// # Errors
-///
-/// [`Error::Foreign`] if there is none.
-///
-/// # Safety
-///
-/// Nobody uses the range any more.
-pub unsafe fn free_pages(addr: usize) -> Result<()> {
-    /// One at a time, so that a second free of the same range finds it gone.
-    static FREEING: Lock<(), Cpu> = Lock::new(());
-    let token = {
-        let _freeing = FREEING.lock();
-        let range =
-            pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
-        // Out of sight of `pages_at` from here on: the entries are quarantined.
-        // SAFETY: as promised by the caller.
-        unsafe { take_out(range) }
-    };
-    lazy::wait_for_purge(token, Some(Kind::Large));
     Ok(())
 }
 

@@ -57,6 +57,7 @@ mod states;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -74,7 +75,9 @@ pub use census::{Counters, FreeSegments, FreeSpace};
 pub use range::VirtRange;
 pub use request::{Policy, Request};
 #[cfg(not(loom))]
-pub use shared::{Options, QuantumCounters, RangeState, SharedArena};
+pub use shared::{Options, SharedArena};
+#[cfg(not(loom))]
+pub use views::{QuantumCounters, RangeState};
 
 /// Pages behind each range that are never mapped, and before the first.
 const GUARD: u64 = 1;

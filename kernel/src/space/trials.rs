@@ -3,18 +3,18 @@
 //!
 //! Each trial leaves memory as it was. Called by: the shell's `space test`.
 
+mod shortage;
+
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arch::probe;
 use mm::error::Error;
-use mm::frame::{FrameRange, PAGE_SIZE};
-use mm::frame_bitmap::RunRequest;
-use mm::frame_table::Kind;
+use mm::frame::PAGE_SIZE;
 use mm::page_table::{Attributes, Level};
 
 use super::Mapped;
-use crate::machine::{CALLS, Cpu, HEAP, SHOOTDOWNS};
+use crate::machine::{CALLS, Cpu, SHOOTDOWNS};
 use crate::{per_cpu, space};
 
 /// What a trial found.
@@ -81,8 +81,11 @@ pub static TRIALS: [Trial; 9] = [
     Trial { name: "a part of a large leaf loses its rights, the rest keeps them", run: parts },
     Trial { name: "leaves change size and memory under the eyes of all CPUs", run: remaps },
     Trial { name: "stacks and their guard pages cannot be unmapped", run: stacks },
-    Trial { name: "out of frames: what waits is purged before a request is refused", run: out_of_frames },
-    Trial { name: "out of addresses: what waits is purged before a request is refused", run: out_of_addresses },
+    Trial { name: "out of frames: what waits is purged before a request is refused", run: shortage::out_of_frames },
+    Trial {
+        name: "out of addresses: what waits is purged before a request is refused",
+        run: shortage::out_of_addresses,
+    },
 ];
 
 fn mapped(what: &'static str, result: Result<Mapped, Error>) -> Result<Mapped, Wrong> {
@@ -302,111 +305,4 @@ fn stacks() -> Verdict {
         }
     }
     Ok(())
-}
-
-/// All free frames, linked through their own first words.
-struct AllFrames {
-    taken: Option<FrameRange>,
-}
-
-impl AllFrames {
-    fn take() -> Self {
-        HEAP.reclaim();
-        let mut all = Self { taken: None };
-        let mut nr_pages = 1 << 18;
-        while nr_pages > 0 {
-            match HEAP.frames().alloc_run(RunRequest::pages(nr_pages), Kind::Owned) {
-                Ok(run) => {
-                    // SAFETY: the frames are ours.
-                    unsafe { HEAP.frames().virt(run.start()).cast::<Option<FrameRange>>().write(all.taken) };
-                    all.taken = Some(run);
-                }
-                Err(_) => nr_pages /= 2,
-            }
-        }
-        all
-    }
-}
-
-impl Drop for AllFrames {
-    fn drop(&mut self) {
-        while let Some(run) = self.taken {
-            // SAFETY: written in `take`, and the frames are still ours.
-            self.taken = unsafe { HEAP.frames().virt(run.start()).cast::<Option<FrameRange>>().read() };
-            // SAFETY: nobody uses them.
-            if let Err(error) = unsafe { HEAP.frames().free_run(run, Kind::Owned) } {
-                panic!("{run:?} was just taken, and cannot be freed: {error}");
-            }
-        }
-    }
-}
-
-fn out_of_frames() -> Verdict {
-    let kept = mapped("mapping", space::map_filled(20, RW, with_address))?;
-    let going = mapped("mapping", space::map(40, RW))?;
-    let range = (going.start(), 40);
-    let all = AllFrames::take();
-    let refused = match space::map(8, RW) {
-        Err(Error::OutOfMemory { .. }) => Ok(()),
-        Err(error) => Err(Wrong::Result { what: "mapping without memory", error: Some(error) }),
-        Ok(mapped) => {
-            // SAFETY: the trial's own.
-            unsafe { space::unmap(mapped) };
-            Err(Wrong::Result { what: "mapping without memory", error: None })
-        }
-    };
-    // SAFETY: the trial's own.
-    unsafe { space::unmap_lazily(going) };
-    // There is memory only if what waits is purged.
-    let again = mapped("mapping what waits", space::map_filled(30, RW, with_address));
-    let verdict = refused.and(again).and_then(|again| {
-        let seen = everywhere("a fresh page has its contents", (again.start(), 30), &holds_its_address);
-        // SAFETY: the trial's own.
-        unsafe { space::unmap_lazily(again) };
-        seen
-    });
-    // SAFETY: as above. Without memory, too.
-    unsafe { space::unmap(kept) };
-    space::purge();
-    drop(all);
-    verdict.and_then(|()| everywhere("an unmapped page is gone", range, &is_gone))
-}
-
-fn out_of_addresses() -> Verdict {
-    /// 256 MiB: the dynamic area has 1 to 64 GiB.
-    const NR_PAGES: usize = 1 << 16;
-    /// Beyond all memory and devices; nobody looks there.
-    const PHYS: u64 = 1 << 38;
-    let map = || space::map_physical(PHYS, NR_PAGES, Attributes::DEVICE, Level::L2);
-    let mut ranges = [const { None }; 256];
-    let mut error = None;
-    for place in &mut ranges {
-        match map() {
-            Ok(mapped) => *place = Some(mapped),
-            Err(refusal) => {
-                error = Some(refusal);
-                break;
-            }
-        }
-    }
-    let mut verdict = match (error, ranges[0].take()) {
-        (Some(Error::OutOfMemory { .. }), Some(first)) => {
-            // SAFETY: the trial's own.
-            unsafe { space::unmap_lazily(first) };
-            mapped("mapping at addresses that wait", map()).map(|mapped| ranges[0] = Some(mapped))
-        }
-        (error, _) => Err(Wrong::Result { what: "mapping without addresses", error }),
-    };
-    // What is left is no more than the guard pages.
-    if verdict.is_ok()
-        && map().is_ok_and(|mapped| {
-            ranges[255] = Some(mapped);
-            true
-        })
-    {
-        verdict = Err(Wrong::Result { what: "mapping without addresses", error: None });
-    }
-    // SAFETY: the trial's own.
-    unsafe { space::unmap_batch(ranges.into_iter().flatten()) };
-    verdict
 }

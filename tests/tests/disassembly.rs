@@ -171,6 +171,17 @@ fn acknowledging_a_shootdown_locks_no_shared_memory() {
 /// The x2APIC's interrupt command register, and the one for interrupts to oneself.
 const ICR_MSRS: [u64; 2] = [0x830, 0x83f];
 
+/// The constant that `register`, of 32 bits, holds behind `code`, through copies; `None` if it is loaded or computed.
+fn constant(code: &[Instruction], register: Register) -> Option<u64> {
+    let sets = |i: &Instruction| i.mnemonic() == Mnemonic::Mov && i.op0_register() == register;
+    let (at, last) = code.iter().enumerate().rev().find(|(_, i)| sets(i))?;
+    match last.op1_kind() {
+        OpKind::Register => constant(&code[..at], last.op1_register()),
+        OpKind::Immediate32 => Some(u64::from(last.immediate32())),
+        _ => None,
+    }
+}
+
 /// The writes to the interrupt command register in `function`, and whether `mfence; lfence` stands before each with no
 /// store in between.
 fn sends(function: &Function) -> Vec<bool> {
@@ -179,8 +190,7 @@ fn sends(function: &Function) -> Vec<bool> {
     let mut found = Vec::new();
     for (at, _) in code.iter().enumerate().filter(|(_, i)| i.mnemonic() == Mnemonic::Wrmsr) {
         let before = code[at.saturating_sub(16)..at].iter().rev();
-        let sets_ecx = |i: &&Instruction| i.mnemonic() == Mnemonic::Mov && i.op0_register() == Register::ECX;
-        let number = before.clone().find(sets_ecx).map(|i| i.immediate(1));
+        let number = constant(&code[..at], Register::ECX);
         if number.is_some_and(|number| ICR_MSRS.contains(&number)) {
             let mut stores = |i: &Instruction| info.info(i).used_memory().iter().any(|m| m.access() != OpAccess::Read);
             let mut since: Vec<&Instruction> = before.take_while(|i| i.mnemonic() != Mnemonic::Mfence).collect();

@@ -106,9 +106,10 @@ fn write_page(out: &Path, files: &[&str]) -> Result<ExitCode, String> {
     let command = if is_all { "just report".into() } else { format!("just report {}", words.join(" ")) };
     write(out.to_owned(), page::html(&sections, &name, &command).as_bytes())?;
     println!(
-        "{}: {} runs, {nr_plots} plots, each also as SVG and PNG in {}",
+        "{}: {} {}, {nr_plots} plots, each also as SVG and PNG in {}",
         out.display(),
         runs.len(),
+        if runs.len() == 1 { "run" } else { "runs" },
         folder.display()
     );
     Ok(ExitCode::SUCCESS)

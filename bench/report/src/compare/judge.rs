@@ -127,9 +127,10 @@ pub(super) fn judge(a: &[Run], b: &[Run], options: &Options, verdict: &mut Verdi
         }
     }
     if nr_unjudged > 0 {
-        verdict.remarks.push(format!(
-            "{nr_unjudged} rows have no time that can be judged: no repetition, or nothing to hold them against"
-        ));
+        let rows = if nr_unjudged == 1 { "1 row has".into() } else { format!("{nr_unjudged} rows have") };
+        verdict
+            .remarks
+            .push(format!("{rows} no time that can be judged: no repetition, or nothing to hold them against"));
     }
 }
 

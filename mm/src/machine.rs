@@ -94,8 +94,8 @@ pub unsafe trait Machine: Send + Sync + 'static {
     }
 
     /// Has frames given back that wait for something outside this crate, such as those of ranges that are unmapped and
-    /// wait for a shootdown. Called when memory is short, and before it is compared, with no lock of this crate held;
-    /// may wait for other CPUs. Nothing waits by default.
+    /// wait for a shootdown. Called when memory is short, and before it is compared, with no lock of this crate held
+    /// and nobody excluded from anything; may wait for other CPUs. Nothing waits by default.
     fn purge_unmapped() {}
 
     /// A clock that this CPU can read in any context, in ticks of its own length; asked only while latencies are recorded

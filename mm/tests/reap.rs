@@ -3,13 +3,14 @@
 mod common;
 
 use std::alloc::Layout;
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 use common::TestHeap;
 use mm::cache::{Cache, Reaped, Settings};
 use mm::frame::Frame;
 use mm::frame_table::Kind;
-use mm::heap::CacheHandle;
+use mm::heap::{CacheHandle, Heap};
 use mm::size_class::{self, NR_CLASSES};
 
 /// Large enough that a CPU has no rack: what does not fit two magazines goes to the depot.
@@ -182,4 +183,48 @@ fn a_cpu_without_memory_for_a_magazine_gets_one_before_long() {
         unsafe { test.heap.frames().free(frame, Kind::Owned) }.expect("ours");
     }
     test.check_empty();
+}
+
+thread_local! {
+    static HEAP: Cell<Option<&'static Heap<common::Host>>> = const { Cell::new(None) };
+    static NR_PURGES: Cell<u32> = const { Cell::new(0) };
+}
+
+fn count_purge_and_reclaim() {
+    NR_PURGES.set(NR_PURGES.get() + 1);
+    HEAP.get().expect("set by the test").reclaim();
+}
+
+/// Who waits for a purge may wait for a CPU on which an interrupt, in the midst of its own purge, wants to reclaim.
+#[test]
+fn a_purge_excludes_nobody_from_reclaiming() {
+    let test = TestHeap::new(256);
+    HEAP.set(Some(test.heap));
+    test.on_purge(Some(count_purge_and_reclaim));
+    test.heap.reclaim();
+    assert_eq!((NR_PURGES.get(), test.heap.nr_reclaims()), (1, 2));
+    let too_much = Layout::from_size_align(1 << 30, 8).expect("a sane size");
+    assert!(test.heap.alloc(too_much).is_err());
+    assert_eq!(
+        (NR_PURGES.get(), test.heap.nr_reclaims()),
+        (2, 3),
+        "the reclaim in the purge serves the request as well"
+    );
+}
+
+/// Whoever asked for the drain may be who a purge waits for.
+#[test]
+fn a_destructor_that_reclaims_while_its_cpu_is_drained_for_another_waits_for_no_purge() {
+    fn reclaim(_object: NonNull<u8>) {
+        HEAP.get().expect("set by the test").reclaim();
+    }
+    let test = TestHeap::new(256);
+    HEAP.set(Some(test.heap));
+    let settings = Settings { destructor: Some(reclaim), ..Settings::new("reclaiming", SIZE, 8) };
+    let handle = test.heap.create_cache(settings).expect("room for a cache");
+    let objects = alloc(&test, &handle, 1);
+    free(&test, &handle, objects);
+    test.on_purge(Some(|| NR_PURGES.set(NR_PURGES.get() + 1)));
+    test.heap.serve_drain();
+    assert_eq!((NR_PURGES.get(), test.heap.nr_reclaims() > 0), (0, true));
 }

@@ -3,6 +3,9 @@
 //! Without need, [`Heap::reap_idle`] gives back only what nobody has used for a while, and asks no other CPU for anything.
 //!
 //! One CPU reclaims at a time; the others wait, serving its requests, and then find memory or do not.
+//!
+//! What waits outside this crate ([`Machine::purge_unmapped`]) is given back before, while nobody is excluded: it may mean to
+//! wait for a CPU whose purge an interrupt handler holds up, and that handler may be waiting for its turn to reclaim.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -73,6 +76,9 @@ impl<M: Machine> Heap<M> {
     #[inline(never)]
     fn reclaim_idle(&self) {
         let Some(grown) = self.supply.growth.look(self.frames().nr_taken()) else { return };
+        if grown.wants_all() {
+            self.purge_unmapped();
+        }
         match self.try_exclude_others() {
             Ok(exclusive) => {
                 if grown.wants_all() {
@@ -92,6 +98,7 @@ impl<M: Machine> Heap<M> {
             Err(Error::OutOfMemory { .. }) => {
                 // One that somebody begins from here on serves us too.
                 let nr_begun = self.nr_reclaims_begun.load(Ordering::Acquire);
+                self.purge_unmapped();
                 let exclusive = self.exclude_others();
                 if let Some(exclusive) = &exclusive
                     && self.nr_reclaims_begun.load(Ordering::Acquire) == nr_begun
@@ -169,14 +176,22 @@ impl<M: Machine> Heap<M> {
     ///
     /// Context: any but an NMI; no lock of this crate held. Waits for the other CPUs.
     pub fn reclaim(&self) {
+        self.purge_unmapped();
         if let Some(exclusive) = self.exclude_others() {
             self.reclaim_alone(&exclusive);
         }
     }
 
+    /// Has frames given back that wait outside this crate. With nobody excluded: see the module. Not by a destructor while
+    /// this CPU serves another's drain: whoever asked for that may be who a purge would wait for.
+    fn purge_unmapped(&self) {
+        if !M::bank().is_serving.load(Ordering::Relaxed) {
+            M::purge_unmapped();
+        }
+    }
+
     pub(super) fn reclaim_alone(&self, exclusive: &Exclusive<'_>) {
         self.nr_reclaims_begun.fetch_add(1, Ordering::AcqRel);
-        M::purge_unmapped();
         M::drain_other_cpus();
         self.empty_what_is_here(exclusive);
     }

@@ -17,6 +17,7 @@ thread_local! {
     static BANK: Cell<Option<&'static Bank>> = const { Cell::new(None) };
     static REPORTS: RefCell<Vec<Error>> = const { RefCell::new(Vec::new()) };
     static DRAIN: Cell<Option<fn()>> = const { Cell::new(None) };
+    static PURGE: Cell<Option<fn()>> = const { Cell::new(None) };
     /// CPUs that only wait, and the heap they wait on: this thread drains them when it is asked to.
     static PARKED: RefCell<Option<(&'static Heap<Host>, Vec<&'static Bank>)>> = const { RefCell::new(None) };
     static IRQ_DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -60,6 +61,14 @@ unsafe impl Machine for Host {
         assert_eq!(IRQ_DEPTH.get(), 0, "other CPUs asked with interrupts off");
         if let Some(drain) = DRAIN.get() {
             drain();
+        }
+    }
+
+    fn purge_unmapped() {
+        assert_eq!(IRQ_DEPTH.get(), 0, "a purge with interrupts off");
+        if let Some(purge) = PURGE.take() {
+            purge();
+            PURGE.set(Some(purge));
         }
     }
 
@@ -262,6 +271,12 @@ impl TestHeap {
         DRAIN.set(drain);
     }
 
+    /// What a purge does from this thread on. Not in another.
+    #[allow(dead_code, reason = "not every test binary uses all of the machine")]
+    pub(crate) fn on_purge(&self, purge: Option<fn()>) {
+        PURGE.set(purge);
+    }
+
     /// From here on the other CPUs known by now wait, and are drained by this thread on request.
     #[allow(dead_code, reason = "not every test binary uses all of the machine")]
     pub(crate) fn park_other_cpus(&self) {
@@ -301,6 +316,7 @@ impl Drop for TestHeap {
     fn drop(&mut self) {
         BANK.set(None);
         DRAIN.set(None);
+        PURGE.set(None);
         PARKED.set(None);
         INTERRUPT.set(None);
         GUARD_POOL.set(None);

@@ -13,8 +13,8 @@
 //! CPUs as well, so that nobody has to catch up with it later. Rounds of both kinds may run at the same time, and the mode
 //! may change at any time: each round does all of its own work.
 //!
-//! It is counted all the same. Whoever unmaps lazily notes [`Shootdown::generation`] after clearing the entries, and takes
-//! a round that began at that number or later for proof that they are flushed everywhere. Without a count, a round whose
+//! It is counted all the same. Whoever unmaps lazily notes [`Shootdown::epoch`] after clearing the entries, and takes a
+//! round that began at that number or later for proof that they are flushed everywhere. Without a count, a round whose
 //! flush came before the entries were cleared would look just like one that came after.
 
 use super::{PageRange, Round, Shootdown};

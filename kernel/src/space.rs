@@ -10,7 +10,8 @@
 //! [`Mapped`], and only its owner changes the leaves. A range that is unmapped gives its frames and its addresses back
 //! after every CPU has acknowledged: the token that `mm` returns cannot be spent otherwise.
 //!
-//! Lock order: the queues of lazy unmapping are taken alone; the arena is above the frame bitmap; it is not held while entries change, nor while waiting for CPUs.
+//! Lock order: the queues of lazy unmapping are taken alone; the arena is above the frame bitmap; neither is held while
+//! entries change, nor while other CPUs are waited for.
 //! Context: any but an NMI.
 
 mod build;
@@ -90,18 +91,19 @@ impl Mapped {
     }
 }
 
-/// The proof that a round of shootdowns, begun at generation `begun`, has flushed `ranges` on every CPU; all there is, if
+/// The proof that a round of shootdowns, begun at epoch `begun`, has flushed `ranges` on every CPU; all there is, if
 /// none are named.
 struct Done<'a> {
     begun: u64,
     ranges: Option<&'a [Option<VirtRange>]>,
 }
 
-// SAFETY: a `Done` is made by `shoot_down` and `lazy::shoot_down_all` only, after a round over these ranges that was begun when `begun` was the
-// newest generation has returned: then every CPU has flushed them, or is idle and flushes before it uses any of them.
+// SAFETY: a `Done` is made by `shoot_down` and `lazy::shoot_down_all` only, after a round over these ranges has returned that
+// was begun when the epoch was `begun` or later: then every CPU has flushed them, or is idle and flushes before it uses any
+// of them. What was cleared when the epoch was `since` was cleared before that round, unless `begun` is less.
 unsafe impl ShootdownDone for Done<'_> {
     fn covers(&self, range: VirtRange, since: u64) -> bool {
-        // Generations are compared by distance: they may wrap.
+        // Epochs are compared by distance: they may wrap.
         let is_later = self.begun.wrapping_sub(since) <= u64::MAX / 2;
         is_later && self.ranges.is_none_or(|ranges| ranges.contains(&Some(range)))
     }

@@ -95,12 +95,15 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
 /// Writes by each way, all other CPUs busy, and the purges of the lazy one.
 fn counts_with_busy_cpus(nr_pages: usize) -> Option<([u64; 4], u64)> {
     with_busy_cpus(|| {
-        SHOOTDOWNS.settings().set_mode(Mode::Naive);
+        let settings = SHOOTDOWNS.settings();
+        let mode_before = settings.mode();
+        settings.set_mode(Mode::Naive);
         let naive = writes_for(nr_pages, Way::OneByOne);
-        SHOOTDOWNS.settings().set_mode(Mode::Coalescing);
+        settings.set_mode(Mode::Coalescing);
         let [single, batched] = [Way::OneByOne, Way::Batched].map(|way| writes_for(nr_pages, way));
         let before = space::nr_purges();
         let lazy = writes_for(nr_pages, Way::Lazily);
+        settings.set_mode(mode_before);
         Some(([naive?, single?, batched?, lazy?], space::nr_purges() - before))
     })
 }

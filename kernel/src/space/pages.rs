@@ -1,5 +1,8 @@
 //! Ranges that the heap has mapped and unmapped by their address alone: large objects, for which no adjacent frames are
 //! left. The arena knows how long each is, and the frame table whose.
+//!
+//! Lock order: the lock by which one of two frees comes second is taken alone. Called by: the heap, through
+//! [`Machine`](mm::machine::Machine); the trials.
 
 use core::ptr::NonNull;
 
@@ -51,10 +54,14 @@ pub unsafe fn unmap_at(addr: usize) -> Result<()> {
 
 /// Length of the heap's range that starts at `addr`; `None` for the ranges of others, stacks and devices among them.
 pub fn pages_at(addr: usize) -> Option<usize> {
-    let space = SPACE.get()?;
-    let nr_pages = space.arena.size_of(addr)?;
-    let frame = Frame::containing(space.tables.translate(addr)?.phys)?;
-    (kind_of(frame) == Kind::Large).then_some(nr_pages)
+    let nr_pages = SPACE.get()?.arena.size_of(addr)?;
+    leads_to_large(addr).then_some(nr_pages)
+}
+
+/// Whether a page of the heap's is mapped at `addr`.
+fn leads_to_large(addr: usize) -> bool {
+    let leaf = SPACE.get().and_then(|space| space.tables.translate(addr));
+    leaf.and_then(|leaf| Frame::containing(leaf.phys)).is_some_and(|frame| kind_of(frame) == Kind::Large)
 }
 
 /// Unmaps the range that starts at `addr`, from [`alloc_pages`], lazily.
@@ -69,10 +76,13 @@ pub fn pages_at(addr: usize) -> Option<usize> {
 pub unsafe fn free_pages(addr: usize) -> Result<()> {
     /// One at a time, so that a second free of the same range finds it gone.
     static FREEING: Lock<(), Cpu> = Lock::new(());
+    // The length first: whoever waits for the arena's lock serves drains, and a destructor that one runs may come here.
+    let range = pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
     let token = {
         let _freeing = FREEING.lock();
-        let range =
-            pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
+        if !leads_to_large(addr) {
+            return Err(Error::Foreign { addr });
+        }
         // Out of sight of `pages_at` from here on: the entries are quarantined.
         // SAFETY: as promised by the caller.
         unsafe { take_out(range) }

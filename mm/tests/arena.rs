@@ -150,6 +150,8 @@ thread_local! {
     static ARENA: Cell<Option<&'static SharedArena<Host>>> = const { Cell::new(None) };
     static OTHER_CPU: Cell<Option<(&'static mm::bank::Bank, &'static mm::bank::Bank)>> = const { Cell::new(None) };
     static NR_INTERRUPTS: Cell<usize> = const { Cell::new(0) };
+    static HEAP: Cell<Option<&'static mm::heap::Heap<Host>>> = const { Cell::new(None) };
+    static NR_DRAINS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// An arena that lives as long as the thread says.
@@ -188,6 +190,22 @@ fn addresses_in_the_magazines_of_other_cpus_are_had_before_a_request_is_refused(
         let all = arena.alloc(198).expect("all of it, from everybody");
         assert_eq!(arena.alloc(1), Err(Error::OutOfMemory { bytes: PAGE_SIZE }));
         free(arena, all);
+    });
+}
+
+/// The same request drains the heap's caches: nobody may open or close one meanwhile, or count.
+#[test]
+fn other_cpus_are_drained_with_everybody_excluded_from_reclaiming() {
+    let test = TestHeap::new(1024);
+    with_static_arena(&test, 200, |arena| {
+        HEAP.set(Some(test.heap));
+        test.on_drain(Some(|| {
+            NR_DRAINS.set(NR_DRAINS.get() + 1);
+            HEAP.get().expect("set").reclaim();
+        }));
+        arena.reclaim();
+        assert_eq!((NR_DRAINS.get(), test.heap.nr_reclaims()), (1, 0), "the reclaim in the drain has to do without");
+        HEAP.set(None);
     });
 }
 

@@ -265,9 +265,14 @@ impl<M: Machine> SharedArena<M> {
 
     /// Gives back what all magazines hold.
     ///
-    /// Context: any but an NMI; no lock of this crate held. Waits for the other CPUs.
+    /// Context: any but an NMI; no lock of this crate held. Waits for the other CPUs; those are left alone by an interrupt
+    /// that landed on a reclaim, and while this CPU is drained for another.
     pub fn reclaim(&self) {
-        M::drain_other_cpus();
+        // The same request drains the heap's caches, which may not be while one is opened or closed, or all are counted.
+        let exclusive = self.heap.exclude_others();
+        if exclusive.is_some() {
+            M::drain_other_cpus();
+        }
         self.drain_this_cpu();
         for index in 0..self.nr_quanta {
             Ranges { arena: self, index }.empty_depot(self.heap.supply());

@@ -69,7 +69,11 @@ fn print_tables() -> fmt::Result {
         row(counter_cells(&"all", &totals()));
     })?;
     let settings = SHOOTDOWNS.settings();
-    let mode = if settings.mode() == Mode::Naive { "naive" } else { "coalescing" };
+    let mode = match settings.mode() {
+        Mode::Coalescing => "coalescing",
+        Mode::Naive => "naive",
+        Mode::Broadcast => "broadcast",
+    };
     println!(
         "generation {}, {mode} rounds, everything is flushed above {} pages",
         SHOOTDOWNS.generation(),

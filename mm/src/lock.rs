@@ -4,7 +4,7 @@
 //! is not running just then, everybody waits for the host's scheduler. Measured: 3 orders of magnitude.
 //!
 //! Lock order (take downwards only): depot of a cache, slab lists of a cache, address-space arena, frame bitmap.
-//! The locks of the debug modes are taken alone.
+//! The locks of the debug modes, and those of a purge queue, are taken alone.
 //! No lock is held while waiting for other CPUs; a waiter serves their requests by [`Machine::relax`].
 
 use core::fmt;

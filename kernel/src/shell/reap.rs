@@ -13,7 +13,8 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "reap",
     usage: "[--all]",
     help: "gives back magazines and slabs that nobody used since the last time",
-    details: "Ranges that were unmapped and wait for a shootdown; then magazines of the depots and empty slabs that lay idle since the last `reap`; CPUs keep what they hold.\n\
+    details: "Ranges that were unmapped and wait for a shootdown; then magazines of the depots and empty slabs that lay\n\
+              idle since the last `reap`; CPUs keep what they hold.\n\
               With --all, as when memory is short: every magazine of every CPU, every depot, every empty slab.",
     run: reap,
 }];

@@ -1,7 +1,7 @@
 //! What shootdowns cost, as exact counts: instructions on machines whose clock counts them, interrupts on all.
 
 use crate::support::{Failure, Outcome, Run, Settings, Test, script, xapic};
-use tests::settings::Accel;
+use tests::settings::{Accel, ApicIds};
 use tests::tlb_figures::{self, Figure};
 use tests::{End, kernel};
 
@@ -43,11 +43,8 @@ fn figures_hold(settings: Settings) -> Outcome {
 /// Four CPUs with APIC ids 0, 261, 512 and 513: two of the three others share a cluster. All others together are one
 /// write; the first and the last of them are two.
 fn sparse_ids(settings: Settings) -> Outcome {
-    let mut qemu = vec!["-smp".into(), "1,maxcpus=387,sockets=3,cores=129,threads=1".to_string()];
-    for place in ["socket-id=1,core-id=5", "socket-id=2,core-id=0", "socket-id=2,core-id=1"] {
-        qemu.extend(["-device".into(), format!("max-x86_64-cpu,{place},thread-id=0")]);
-    }
-    let (run, figures) = figures_of(Settings { qemu, ..settings })?;
+    let apic_ids = ApicIds::parse("0,261,512,513").expect("ids of a machine that QEMU can make");
+    let (run, figures) = figures_of(Settings { apic_ids, ..settings })?;
     run.ends(End::Success)?;
     let of = |name: &str| figures.iter().find(|f| f.name == name).map(|f| f.measured);
     run.check(of("ICR writes, all others busy") == Some(1), || format!("one write to all, but {figures:?}"))?;

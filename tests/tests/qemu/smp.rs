@@ -129,6 +129,18 @@ pub(crate) fn tests() -> Vec<Test> {
         }),
         Test::new("smp::a-late-cpu-parks", late),
         Test::new("smp::cpus-can-be-left-out", left_out),
+        Test::new("smp::cpus-without-room-for-their-stacks-park", || {
+            // 1 MiB is free before the bootloader's memory is taken over: enough for a few.
+            let tiny = Settings { mem: "24M".into(), ..script(64, "smp; tlb pages=4; mem; quit") };
+            let run = Run::of(tiny)?;
+            run.ends(End::CommandFailed)?.says("cpus: no memory for cpu ")?;
+            run.says("Parked: no memory for it")?.says("taken over from the bootloader")?.adds_up(1)?;
+            let (online, known) = online(run.serial()).unwrap_or_default();
+            run.check(known == 64 && (2..64).contains(&online), || {
+                format!("some of 64 CPUs, found {online} of {known}")
+            })?;
+            run.passes()
+        }),
         Test::new("smp::without-a-local-apic-it-is-refused", || {
             let run = Run::of(Settings { cpu: "max,-apic".into(), ..script(1, "quit") })?;
             run.ends(End::BadBoot)?.says("this CPU has no local APIC")?.passes()

@@ -4,7 +4,7 @@
 //! whatever the list points at. Here a pointer is followed if it is aligned and leads into memory that the bootloader
 //! calls its own, which is where the protocol puts all responses; any other is an entry that does not exist.
 //!
-//! Valid until the bootloader's memory is reclaimed: [`Response`] and [`Block`] do not outlive the start of the CPUs.
+//! Valid until the bootloader's memory is reclaimed: [`Response`] and what it leads to do not outlive the start of the CPUs.
 //! Called by: `others`, on the first CPU.
 
 use core::ptr;
@@ -146,7 +146,7 @@ impl<'a> Response<'a> {
     }
 
     /// The block that entry `place` points at, if it can be one.
-    pub fn block(&self, place: usize) -> Option<&'static Block> {
+    pub fn block(&self, place: usize) -> Option<&'a Block> {
         let address = self.raw.cpus.checked_add(place.checked_mul(size_of::<usize>())?)?;
         // SAFETY: any eight bytes are an address.
         let address = unsafe { read::<usize>(self.info, address) }?;

@@ -58,6 +58,9 @@ fn test() -> Status {
         println!("space: FAIL: memory does not add up before the trials");
         return Status::Failed;
     };
+    if let Some(nr_pages) = space::size_left_out() {
+        println!("space: ranges of {nr_pages} pages are left out: too little memory");
+    }
     // Halted CPUs forget everything when they are called: those that run are the harder half.
     let mut nr_failed = try_all("all others halted");
     nr_failed += tlb::with_busy_cpus(|| try_all("all others running"));

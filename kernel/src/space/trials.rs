@@ -14,7 +14,7 @@ use mm::frame::PAGE_SIZE;
 use mm::page_table::{Attributes, Level};
 
 use super::Mapped;
-use crate::machine::{CALLS, Cpu, SHOOTDOWNS};
+use crate::machine::{CALLS, Cpu, HEAP, SHOOTDOWNS};
 use crate::{per_cpu, space};
 
 /// What a trial found.
@@ -156,12 +156,24 @@ fn with_a_function(_addr: usize, page: NonNull<u8>) {
 const RW: Attributes = Attributes::READ_WRITE;
 const SIZES: [usize; 5] = [1, 31, 32, 33, 4096];
 
+/// The sizes for which there are frames, and half as many again for page tables and all else.
+fn sizes_that_fit() -> impl Iterator<Item = usize> {
+    let nr_free = HEAP.frames().nr_free();
+    SIZES.into_iter().filter(move |&nr_pages| nr_pages as u64 * 3 / 2 <= nr_free)
+}
+
+/// The size that the trials leave out for want of memory, if there is one.
+pub fn size_left_out() -> Option<usize> {
+    let largest = sizes_that_fit().last();
+    SIZES.into_iter().find(|&nr_pages| Some(nr_pages) > largest)
+}
+
 fn sizes() -> Verdict {
     match space::map(0, RW) {
         Err(Error::BadRequest { value: 0 }) => {}
         other => return Err(Wrong::Result { what: "a range of no pages", error: other.err() }),
     }
-    for nr_pages in SIZES {
+    for nr_pages in sizes_that_fit() {
         for is_lazy in [false, true] {
             let mapped = mapped("mapping", space::map_filled(nr_pages, RW, with_address))?;
             let range = (mapped.start(), nr_pages);
@@ -179,7 +191,7 @@ fn sizes() -> Verdict {
 }
 
 fn rights() -> Verdict {
-    for nr_pages in SIZES {
+    for nr_pages in sizes_that_fit() {
         let mapped = mapped("mapping", space::map(nr_pages, RW))?;
         let range = (mapped.start(), nr_pages);
         let verdict = everywhere("a fresh page can be written", range, &can_be_written)
@@ -197,7 +209,7 @@ fn rights() -> Verdict {
 }
 
 fn execution() -> Verdict {
-    for nr_pages in SIZES {
+    for nr_pages in sizes_that_fit() {
         let mapped = mapped("mapping", space::map_filled(nr_pages, Attributes::EXECUTABLE, with_a_function))?;
         let range = (mapped.start(), nr_pages);
         // SAFETY: the page holds a function that returns at once.

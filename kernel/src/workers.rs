@@ -2,10 +2,12 @@
 //!
 //! Called by: `stress`, `replay`, `bench`, `memtest`, the clock. Context: the shell, interrupts on.
 
-use arch::irq;
-use smp::{CpuId, MAX_CPUS};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::machine::{Cpu, WORK};
+use arch::irq;
+use smp::{CpuId, CpuSet, MAX_CPUS};
+
+use crate::machine::{self, Cpu, WORK};
 use crate::per_cpu::{self, State};
 
 /// CPUs that can work: how many are online.
@@ -16,6 +18,31 @@ pub fn nr_available() -> usize {
 /// The CPUs that can work, this one first.
 pub fn online() -> impl Iterator<Item = CpuId> {
     per_cpu::all().filter(|area| area.state() == State::Online).map(|area| area.cpu)
+}
+
+/// The CPUs that can work, without this one.
+pub fn others() -> CpuSet {
+    let me = per_cpu::this().cpu;
+    online().filter(|&cpu| cpu != me).collect()
+}
+
+/// Runs `body` here once each of `cpus`, of which this is none, has begun `job`; returns when they have ended it, too. It is
+/// for `body` to make them end.
+pub fn beside<R>(cpus: &CpuSet, job: &(dyn Fn() + Sync), body: impl FnOnce() -> R) -> R {
+    let nr_running = AtomicUsize::new(0);
+    let counted = |_| {
+        nr_running.fetch_add(1, Ordering::Release);
+        job();
+    };
+    WORK.scope(&Cpu, |scope| {
+        for cpu in cpus.iter() {
+            if let Err(error) = scope.start(cpu, &counted) {
+                panic!("cpu {cpu} does not take the job: {error:?}");
+            }
+        }
+        machine::wait_until(|| nr_running.load(Ordering::Acquire) == cpus.len(), || false);
+        body()
+    })
 }
 
 /// Calls `work(i)` for i from 0 to `nr_workers`, each on a CPU of its own, and returns when all have returned. Number 0

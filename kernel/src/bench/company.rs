@@ -6,12 +6,12 @@
 //! Context: the shell, on the first CPU, interrupts on.
 
 use core::hint::black_box;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use smp::CpuSet;
 use smp::shootdown::Presence;
 
-use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
+use crate::machine::{self, SHOOTDOWNS};
 use crate::{input, per_cpu, workers};
 
 /// The first `nr_cpus` CPUs that can work, without this one.
@@ -45,21 +45,13 @@ pub(super) fn nr_behind(cpus: &CpuSet) -> u64 {
 /// Runs `body` while all of `cpus` work at something of their own, with interrupts on, and wait for nobody.
 pub(super) fn while_busy<R>(cpus: &CpuSet, body: impl FnOnce() -> R) -> R {
     let is_over = AtomicBool::new(false);
-    let nr_running = AtomicUsize::new(0);
-    let job = |_| {
-        nr_running.fetch_add(1, Ordering::Relaxed);
+    let job = || {
         let mut state = [1_u64; 64];
         while !is_over.load(Ordering::Relaxed) {
             toil(black_box(&mut state));
         }
     };
-    WORK.scope(&Cpu, |scope| {
-        for cpu in cpus.iter() {
-            if let Err(error) = scope.start(cpu, &job) {
-                panic!("cpu {cpu} does not take the job: {error:?}");
-            }
-        }
-        machine::wait_until(|| nr_running.load(Ordering::Relaxed) == cpus.len(), || false);
+    workers::beside(cpus, &job, || {
         let result = body();
         is_over.store(true, Ordering::Relaxed);
         result

@@ -21,7 +21,7 @@ use crate::console::println;
 use crate::machine::SHOOTDOWNS;
 use crate::space::{self, Attributes, Mapped};
 use crate::time::Deadline;
-use crate::{input, per_cpu};
+use crate::{input, per_cpu, workers};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -71,7 +71,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         println!("tlb: stopped, or no memory for {nr_pages} pages");
         return Ok(Status::Failed);
     };
-    company::wait_until_idle(&company::others());
+    company::wait_until_idle(&workers::others());
     let Some(idle) = writes_for(nr_pages, Way::Batched) else { return Ok(Status::Failed) };
     if SHOOTDOWNS.settings().drops_ipis() {
         println!("tlb: interrupts are dropped (chaos), so these counts mean nothing");
@@ -177,5 +177,5 @@ unsafe fn unmap_one_by_one(ranges: &mut Vec<Mapped>) {
 
 /// Runs `body` while every other CPU is kept from halting.
 pub(super) fn with_busy_cpus<R>(body: impl FnOnce() -> R) -> R {
-    company::while_busy(&company::others(), Pace::Threads, body)
+    company::while_busy(&workers::others(), Pace::Threads, body)
 }

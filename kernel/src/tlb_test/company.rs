@@ -7,14 +7,8 @@ use arch::irq::InterruptGuard;
 use smp::{CpuId, CpuSet};
 
 use super::verdict::{Failure, Run};
-use crate::machine::{CALLS, Cpu, WORK};
+use crate::machine::{CALLS, Cpu};
 use crate::{per_cpu, workers};
-
-/// The other CPUs.
-pub(super) fn others() -> CpuSet {
-    let me = per_cpu::this().cpu;
-    workers::online().filter(|&cpu| cpu != me).collect()
-}
 
 /// All CPUs.
 pub(super) fn everybody() -> CpuSet {
@@ -23,7 +17,7 @@ pub(super) fn everybody() -> CpuSet {
 
 /// The first CPU that is not this one, if there is one.
 pub(super) fn a_target() -> Result<CpuId, Failure> {
-    others().first().ok_or(Failure::Missing { what: "a second CPU" })
+    workers::others().first().ok_or(Failure::Missing { what: "a second CPU" })
 }
 
 /// Has CPUs run a function in their interrupt handlers, and sees that each did, once, and nobody else.
@@ -49,19 +43,9 @@ pub(super) fn call(targets: &CpuSet, function: &(dyn Fn(CpuId) + Sync)) -> Resul
 
 /// Runs `body` while each of `cpus` does `job`, which ends when its argument is true. The body begins when all of them
 /// have begun.
-fn while_each<R>(run: &Run, cpus: &CpuSet, job: impl Fn(&AtomicBool) + Sync, body: impl FnOnce() -> R) -> R {
-    let (is_over, nr_running) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let counted = |_| {
-        nr_running.fetch_add(1, Ordering::Release);
-        job(&is_over);
-    };
-    WORK.scope(&Cpu, |scope| {
-        for cpu in cpus.iter() {
-            if let Err(error) = scope.start(cpu, &counted) {
-                panic!("cpu {cpu} does not take the job: {error:?}");
-            }
-        }
-        run.wait_until(|| nr_running.load(Ordering::Acquire) == cpus.len());
+fn while_each<R>(cpus: &CpuSet, job: impl Fn(&AtomicBool) + Sync, body: impl FnOnce() -> R) -> R {
+    let is_over = AtomicBool::new(false);
+    workers::beside(cpus, &|| job(&is_over), || {
         let result = body();
         is_over.store(true, Ordering::Release);
         result
@@ -69,9 +53,9 @@ fn while_each<R>(run: &Run, cpus: &CpuSet, job: impl Fn(&AtomicBool) + Sync, bod
 }
 
 /// Runs `body` while each of `cpus` computes, with interrupts on, and serves nobody but by its interrupts.
-pub(super) fn while_busy<R>(run: &Run, cpus: &CpuSet, body: impl FnOnce() -> R) -> R {
+pub(super) fn while_busy<R>(cpus: &CpuSet, body: impl FnOnce() -> R) -> R {
     let toil = |is_over: &AtomicBool| while !is_over.load(Ordering::Acquire) {};
-    while_each(run, cpus, toil, body)
+    while_each(cpus, toil, body)
 }
 
 /// Runs `body` while `cpu` keeps its interrupts off and serves nobody, until `body` says so by its argument, or ends. Then
@@ -92,7 +76,7 @@ pub(super) fn while_masked<R>(
         drop(guard);
         after();
     };
-    while_each(run, &CpuSet::of(cpu), job, || {
+    while_each(&CpuSet::of(cpu), job, || {
         run.wait_until(|| is_masked.load(Ordering::Acquire));
         body(&|| may_go_on.store(true, Ordering::Release))
     })

@@ -5,11 +5,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::company::others;
 use super::verdict::{Failure, Figures, Run};
 use super::window::Window;
 use crate::machine::{self, Cpu, SHOOTDOWNS};
 use crate::time::Deadline;
+use crate::workers::others;
 use crate::{crash, idle, per_cpu, workers};
 
 /// How long a wake-up may take: far beyond what it does.

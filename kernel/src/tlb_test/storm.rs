@@ -9,7 +9,7 @@ use kernel::rng::SplitMix64;
 use mm::frame::PAGE_SIZE;
 use smp::Barrier;
 
-use super::company::{call, others, while_busy};
+use super::company::{call, while_busy};
 use super::verdict::{Failure, Figures, Run, expect};
 use super::window::Window;
 use crate::machine::{Cpu, SHOOTDOWNS};
@@ -20,11 +20,11 @@ use crate::{per_cpu, workers};
 /// then read what they remember. A machine on which none ever does would let every case here pass.
 pub(super) fn detector(run: &Run) -> Result<Figures, Failure> {
     let window = Window::new()?;
-    let others = others();
+    let others = workers::others();
     let settings = SHOOTDOWNS.settings();
     let are_dropped = settings.drops_ipis();
     let nr_stale = AtomicU64::new(0);
-    while_busy(run, &others, || {
+    while_busy(&others, || {
         for _ in 0..run.nr_ops {
             call(&others, &|_| run.note(window.read().map(drop)))?;
             settings.set_drop_ipis(true);

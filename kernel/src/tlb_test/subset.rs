@@ -9,11 +9,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::rng::SplitMix64;
 use smp::{CpuSet, Hardware};
 
-use super::company::{call, everybody, others, while_busy};
+use super::company::{call, everybody, while_busy};
 use super::verdict::{Failure, Figures, Run};
 use super::window::Window;
 use crate::machine::{Cpu, SHOOTDOWNS};
 use crate::per_cpu;
+use crate::workers;
 
 /// See the file.
 pub(super) fn subset(run: &Run) -> Result<Figures, Failure> {
@@ -22,7 +23,7 @@ pub(super) fn subset(run: &Run) -> Result<Figures, Failure> {
     let mut random = SplitMix64::new(run.seed);
     let (nr_flushes, nr_wrong_cpu, nr_wrong_page) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let count = |counter: &AtomicU64| _ = counter.fetch_add(1, Ordering::Relaxed);
-    while_busy(run, &others(), || {
+    while_busy(&workers::others(), || {
         for _ in 0..run.nr_ops.div_ceil(all.len() as u64) {
             run.watch();
             if run.is_over() {

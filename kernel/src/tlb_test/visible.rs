@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use mm::frame::PAGE_SIZE;
 use smp::CpuId;
 
-use super::company::{call, everybody, others, while_busy};
+use super::company::{call, everybody, while_busy};
 use super::verdict::{Failure, Figures, Run};
 use crate::space::{self, Attributes, Mapped};
+use crate::workers;
 
 /// Pages of a range. The last one, 16 MiB, is left out where there is too little memory.
 const SIZES: [usize; 5] = [1, 31, 32, 33, 4096];
@@ -34,7 +35,7 @@ pub(super) fn visible(run: &Run) -> Result<Figures, Failure> {
         }
         // Halted CPUs catch up when they wake; those that compute have to be told.
         if nr_pages == SIZE_WHILE_BUSY {
-            while_busy(run, &others(), || range(run, nr_pages, &nr_looks))?;
+            while_busy(&workers::others(), || range(run, nr_pages, &nr_looks))?;
         }
         match range(run, nr_pages, &nr_looks) {
             Err(Failure::Memory(_)) if nr_pages > MAX_LOOKED_AT => nr_left_out += 1,

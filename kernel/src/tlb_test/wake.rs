@@ -15,7 +15,7 @@ pub(super) fn wake(run: &Run) -> Result<Figures, Failure> {
     let window = Window::new()?;
     let (turn, nr_done) = (AtomicU64::new(0), AtomicU64::new(0));
     let (nr_wakes, nr_behind, nr_skips) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let others = super::company::others();
+    let others = crate::workers::others();
     let nr_each = run.nr_ops.div_ceil(nr_workers as u64 - 1);
     let work = |number: usize| {
         let counters = SHOOTDOWNS.counters(per_cpu::this().cpu);

@@ -15,7 +15,7 @@ use crate::machine::SHOOTDOWNS;
 pub(super) fn lost_interrupt(run: &Run) -> Result<Figures, Failure> {
     let target = CpuSet::of(a_target()?);
     let window = Window::new()?;
-    while_busy(run, &target, || {
+    while_busy(&target, || {
         for _ in 0..run.nr_ops {
             let watched = Watched::losing_first();
             window.step(&watched);

@@ -6,13 +6,8 @@ use smp::{Barrier, CpuId, CpuSet};
 
 use crate::console::println;
 use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
-use crate::{per_cpu, workers};
-
-/// The other CPUs that are online.
-fn others() -> CpuSet {
-    let me = per_cpu::this().cpu;
-    workers::online().filter(|&cpu| cpu != me).collect()
-}
+use crate::per_cpu;
+use crate::workers::others;
 
 /// Starts `job` on CPUs and does `body` here. Neither comes back.
 fn with(cpus: &CpuSet, job: &(dyn Fn(CpuId) + Sync), body: impl FnOnce()) {

@@ -5,21 +5,15 @@
 //!
 //! Context: the shell, on the first CPU, interrupts on.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use arch::irq;
 use smp::CpuSet;
 use smp::shootdown::Presence;
 
-use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
+use crate::machine::{self, SHOOTDOWNS};
 use crate::time::Deadline;
-use crate::{per_cpu, workers};
-
-/// All CPUs that can work, without this one.
-pub(super) fn others() -> CpuSet {
-    let me = per_cpu::this().cpu;
-    workers::online().filter(|&cpu| cpu != me).collect()
-}
+use crate::workers;
 
 /// Waits until `cpus` have halted, or for a second; whether they have.
 pub(super) fn wait_until_idle(cpus: &CpuSet) -> bool {
@@ -46,7 +40,7 @@ pub(super) fn while_busy<R>(cpus: &CpuSet, pace: Pace, body: impl FnOnce() -> R)
             irq::pause();
         }
     };
-    let result = while_working(cpus, &spin, || {
+    let result = workers::beside(cpus, &spin, || {
         let result = body();
         is_over.store(true, Ordering::Relaxed);
         result
@@ -54,22 +48,4 @@ pub(super) fn while_busy<R>(cpus: &CpuSet, pace: Pace, body: impl FnOnce() -> R)
     // A job that has ended is on its way to `hlt`; the next measurement wants it there, or busy again.
     wait_until_idle(cpus);
     result
-}
-
-/// Runs `body` once all of `cpus` have begun `job`, and returns when they have ended it, too.
-pub(super) fn while_working<R>(cpus: &CpuSet, job: &(dyn Fn() + Sync), body: impl FnOnce() -> R) -> R {
-    let nr_running = AtomicUsize::new(0);
-    let counted = |_| {
-        nr_running.fetch_add(1, Ordering::Relaxed);
-        job();
-    };
-    WORK.scope(&Cpu, |scope| {
-        for cpu in cpus.iter() {
-            if let Err(error) = scope.start(cpu, &counted) {
-                panic!("cpu {cpu} does not take the job: {error:?}");
-            }
-        }
-        machine::wait_until(|| nr_running.load(Ordering::Relaxed) == cpus.len(), || false);
-        body()
-    })
 }

@@ -17,7 +17,7 @@ use crate::console::println;
 use crate::machine::{Cpu, SHOOTDOWNS};
 use crate::shell::Status;
 use crate::space::{self, Attributes, Mapped};
-use crate::{per_cpu, time};
+use crate::{per_cpu, time, workers};
 
 /// Single pages that are unmapped, naively and lazily. Fewer where a round of interrupts takes milliseconds.
 const NR_PAGES: usize = 1024;
@@ -85,7 +85,7 @@ fn measure(is_exact: bool) -> Option<Vec<Figure>> {
     let mut figures = Vec::new();
     figures.try_reserve(16).ok()?;
     let mut add = |name, value, naive, most| figures.push(Figure { name, value, naive, most });
-    let others = company::others();
+    let others = workers::others();
     let (pace, nr_pages) = if is_exact { (Pace::OneThread, NR_PAGES) } else { (Pace::Threads, NR_PAGES_THREADS) };
     let some: CpuSet = others.iter().step_by(2).collect();
     company::wait_until_idle(&others);

@@ -14,6 +14,7 @@ use smp::PageRange;
 use super::company::{self, Pace};
 use crate::machine::{self, Cpu, SHOOTDOWNS};
 use crate::space::{self, Attributes};
+use crate::workers;
 
 /// Rounds that are measured; the least counts. They differ only where the emulator changes CPUs on its own.
 const NR_ROUNDS: usize = 16;
@@ -31,7 +32,7 @@ pub(super) struct Costs {
 
 /// Measures; `None` without memory for a page, or without other CPUs.
 pub(super) fn measure() -> Option<Costs> {
-    if company::others().is_empty() {
+    if workers::others().is_empty() {
         return None;
     }
     let page = space::map(1, Attributes::READ_WRITE).ok()?;
@@ -45,7 +46,7 @@ pub(super) fn measure() -> Option<Costs> {
 
 /// The whole round: the targets take their interrupts wherever they are.
 fn together(range: PageRange) -> u64 {
-    company::while_busy(&company::others(), Pace::OneThread, || {
+    company::while_busy(&workers::others(), Pace::OneThread, || {
         let round = |_| {
             let before = tsc::read();
             let round = SHOOTDOWNS.begin(&Cpu, [range].into_iter());
@@ -73,8 +74,8 @@ fn apart(range: PageRange) -> (u64, u64) {
         }
         drop(guard);
     };
-    let others = company::others();
-    let least = company::while_working(&others, &target, || {
+    let others = workers::others();
+    let least = workers::beside(&others, &target, || {
         let mut least = u64::MAX;
         for nth in 1..=NR_ROUNDS {
             machine::wait_until(|| nr_ready.load(Ordering::Relaxed) == nth * others.len(), || false);

@@ -7,6 +7,7 @@ use super::company;
 use crate::machine::{Cpu, SHOOTDOWNS};
 use crate::per_cpu;
 use crate::space::{self, Attributes};
+use crate::workers;
 
 /// Rounds that each CPU begins.
 const NR_ROUNDS: usize = 20;
@@ -25,7 +26,7 @@ pub(super) fn run(mode: Mode) -> Option<Storm> {
     // Mapped throughout: what is counted are the rounds.
     let page = space::map(1, Attributes::READ_WRITE).ok()?;
     let range = PageRange::new(page.start(), 1)?;
-    let others = company::others();
+    let others = workers::others();
     let start = Barrier::new(others.len() as u32 + 1);
     let end = Barrier::new(others.len() as u32 + 1);
     let rounds = || {
@@ -38,7 +39,7 @@ pub(super) fn run(mode: Mode) -> Option<Storm> {
     let mode_before = settings.mode();
     settings.set_mode(mode);
     let before = counted();
-    company::while_working(&others, &rounds, rounds);
+    workers::beside(&others, &rounds, rounds);
     let done = counted() - before;
     settings.set_mode(mode_before);
     company::wait_until_idle(&others);

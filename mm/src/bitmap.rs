@@ -99,6 +99,22 @@ impl<'a> Bitmap<'a> {
         was_clear
     }
 
+    /// Sets the bits of `mask` in the 64 from `64 * word` on, if all are clear; tells whether. Cost: as of one bit.
+    ///
+    /// # Panics
+    /// If one of them is past the end.
+    pub fn set_clear_bits(&mut self, word: usize, mask: u64) -> bool {
+        let end = 64 * word + 64 - mask.leading_zeros() as usize;
+        self.assert_inside(&(64 * word..end));
+        let old = self.bits.word(word);
+        let were_clear = old & mask == 0;
+        if were_clear {
+            self.store_word(word, old | mask);
+            self.count += mask.count_ones() as usize;
+        }
+        were_clear
+    }
+
     /// Clears bit `index` and tells whether it was set. Cost: one word, and the summaries if that becomes zero.
     ///
     /// # Panics

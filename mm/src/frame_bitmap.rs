@@ -220,16 +220,38 @@ impl<'a> FrameBitmap<'a> {
     /// With nothing changed, as [`put_one`](Self::put_one) for the first offender; a frame that comes twice is freed
     /// twice.
     pub fn put_batch(&mut self, frames: &[Frame]) -> Result<()> {
-        for (nr_done, frame) in frames.iter().enumerate() {
-            if let Err(error) = self.put_one(*frame) {
+        let mut nr_done = 0;
+        while let Some(frame) = frames.get(nr_done) {
+            let nr_put = self.put_neighbours(&frames[nr_done..]);
+            if nr_put == 0
+                && let Err(error) = self.put_one(*frame)
+            {
                 // Each of these was taken when its turn came.
                 for done in &frames[..nr_done] {
                     self.free.clear(done.number() as usize);
                 }
                 return Err(error);
             }
+            nr_done += nr_put.max(1);
         }
         Ok(())
+    }
+
+    /// Frees the first of `frames` and those behind it that share its word, all at once; how many these are. 0, and nothing
+    /// done, if one of them cannot be freed: then one by one they tell which.
+    fn put_neighbours(&mut self, frames: &[Frame]) -> usize {
+        let Some(first) = frames.first() else { return 0 };
+        let word = first.number() / 64;
+        let (mut mask, mut nr_frames) = (0, 0);
+        for frame in frames.iter().take_while(|frame| frame.number() / 64 == word) {
+            mask |= 1_u64 << (frame.number() % 64);
+            nr_frames += 1;
+        }
+        let word = word as usize;
+        let is_ours = self.managed.get(word).is_some_and(|managed| managed & mask == mask);
+        // A frame that comes twice leaves the mask short of a bit.
+        let is_good = is_ours && mask.count_ones() as usize == nr_frames && self.free.set_clear_bits(word, mask);
+        if is_good { nr_frames } else { 0 }
     }
 
     /// Frees adjacent frames, which need not have been taken together.

@@ -5,7 +5,7 @@ use super::{Entry, Format, Level, PageTable, Tables};
 use crate::arena::VirtRange;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameRange, PAGE_SIZE};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The proof that a shootdown round has ended.
 ///
@@ -136,18 +136,23 @@ impl<F: Format, T: Tables> PageTable<F, T> {
             Entry::Leaf { phys, .. } => Some(phys),
             _ => None,
         };
-        // One page is checked where it is unmapped; of several none may be unmapped if one cannot be.
-        for (page, entry) in self.entries(leaf_table, range).filter(|_| range.nr_pages() > 1) {
-            phys_at(entry.load(Ordering::Relaxed)).ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?;
-        }
-        for (page, entry) in self.entries(leaf_table, range) {
-            let Some(phys) = phys_at(entry.load(Ordering::Relaxed)) else {
-                let addr = page as usize * PAGE_SIZE;
-                assert!(range.nr_pages() == 1, "{addr:#x} changed while its owner unmapped it");
-                return Err(Error::NotMapped { addr });
-            };
-            // A swap and SeqCst: as in `unmap`.
-            entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);
+        // A swap and SeqCst: as in `unmap`.
+        let take_out = |entry: &AtomicU64, phys| entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);
+        if range.nr_pages() == 1 {
+            let (page, entry) = self.first_entry(leaf_table, range);
+            let phys = phys_at(entry.load(Ordering::Relaxed));
+            take_out(entry, phys.ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?);
+        } else {
+            // None may be unmapped if one cannot be.
+            for (page, entry) in self.entries(leaf_table, range) {
+                phys_at(entry.load(Ordering::Relaxed)).ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?;
+            }
+            for (page, entry) in self.entries(leaf_table, range) {
+                let Some(phys) = phys_at(entry.load(Ordering::Relaxed)) else {
+                    panic!("{:#x} changed while its owner unmapped it", page as usize * PAGE_SIZE);
+                };
+                take_out(entry, phys);
+            }
         }
         Ok(Unmapped { table: self, range, since: self.tables.newest_round(), leaf_table: Some(leaf_table) })
     }

@@ -159,6 +159,12 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         range.page_numbers().map(move |page| (page, self.tables.entry(table, Level::L1.index_of(page))))
     }
 
+    /// The first of [`entries`](Self::entries).
+    pub(super) fn first_entry(&self, leaf_table: LeafTable, range: VirtRange) -> (u64, &AtomicU64) {
+        let page = range.page_numbers().start;
+        (page, self.tables.entry(leaf_table.0.get(), Level::L1.index_of(page)))
+    }
+
     /// The entry that names no table and stands for page number `page`, with all its pages.
     pub(super) fn slot_at(&self, page: u64) -> Slot<'_> {
         let (mut table, mut level) = (self.root, Level::L4);

@@ -202,10 +202,18 @@ fn take_addresses(nr_pages: usize, align_pages: usize) -> Result<VirtRange> {
 }
 
 /// Gives addresses back to the arena.
+#[inline]
 fn give_back(range: VirtRange) {
     if let Err(error) = space().arena.free(range.start(), range.nr_pages()) {
-        panic!("{range:x?} cannot go back to the arena: {error}");
+        refused(range, "go back to the arena", error);
     }
+}
+
+/// Out of line, and so without a place in memory for what is only told.
+#[cold]
+#[inline(never)]
+fn refused(range: VirtRange, what: &str, error: Error) -> ! {
+    panic!("{range:x?} cannot {what}: {error}");
 }
 
 /// Unmaps a range, and returns when no CPU can reach its frames any more; they are free then.
@@ -241,6 +249,7 @@ pub unsafe fn unmap_batch(batch: impl IntoIterator<Item = Mapped>) {
 }
 
 /// Frees the frames of a range that is out of every TLB, if they are of a `kind` of ours, and its addresses.
+#[inline(always)]
 fn release(token: Token, kind: Option<Kind>, done: &Done<'_>) {
     let range = token.range();
     free_frames(token, kind, done);
@@ -248,6 +257,7 @@ fn release(token: Token, kind: Option<Kind>, done: &Done<'_>) {
 }
 
 /// Frees the frames of a range that is out of every TLB.
+#[inline(always)]
 fn free_frames(token: Token, kind: Option<Kind>, done: &Done<'_>) {
     let mut frees = kind.map(Frees::new);
     token.release(done, |extent| {
@@ -265,11 +275,12 @@ fn kind_of(frame: Frame) -> Kind {
 /// # Safety
 ///
 /// Nobody uses the range any more, and it is the caller's.
+#[inline(always)]
 unsafe fn take_out(range: VirtRange) -> Token {
     // SAFETY: as promised by the caller.
     match unsafe { space().tables.unmap(range) } {
         Ok(token) => token,
-        Err(error) => panic!("{range:x?} cannot be unmapped: {error}"),
+        Err(error) => refused(range, "be unmapped", error),
     }
 }
 

@@ -70,6 +70,7 @@ pub unsafe fn unmap_lazily(mapped: Mapped) {
 }
 
 /// Lets a range that is unmapped wait for a purge.
+#[inline(always)]
 pub(super) fn wait_for_purge(token: Token, kind: Option<Kind>) {
     let range = token.range();
     if range.nr_pages() <= SHOOTDOWNS.settings().full_flush_pages() {
@@ -79,9 +80,17 @@ pub(super) fn wait_for_purge(token: Token, kind: Option<Kind>) {
         Ok(Put::Waits) => {}
         // Somebody else's purge makes this one's room soon enough.
         Ok(Put::PurgeIsDue) => _ = try_purge(),
-        // Full: somebody purges, and this CPU has filled both halves meanwhile, or was interrupted in its own purge.
-        Err(Waiting { token, kind }) => release(token, kind, &shoot_down(&[Some(range)])),
+        Err(waiting) => release_at_once(waiting),
     }
+}
+
+/// For a queue that is full: somebody purges, and this CPU has filled both halves meanwhile, or was interrupted in its own
+/// purge.
+#[cold]
+#[inline(never)]
+fn release_at_once(Waiting { token, kind }: Waiting) {
+    let range = token.range();
+    release(token, kind, &shoot_down(&[Some(range)]));
 }
 
 /// One round, after which all that waited before the call is free.
@@ -97,6 +106,7 @@ pub fn purge() -> Purged {
     }
 }
 
+#[inline(never)]
 fn try_purge() -> Result<Purged, Purging> {
     QUEUE.try_purge(me(), |_| shoot_down_all(), |Waiting { token, kind }, done| release(token, kind, done))
 }

@@ -69,10 +69,13 @@ impl<F: Format, T: Tables> Unmapped<'_, F, T> {
     ///
     /// # Panics
     /// If `proof` does not cover the range: then its frames could still be written to by their old addresses.
+    #[inline]
     pub fn release(self, proof: &impl ShootdownDone, mut sink: impl FnMut(Extent)) {
         let (table, range, since, leaf_table) = (self.table, self.range, self.since, self.leaf_table);
         core::mem::forget(self);
-        assert!(proof.covers(range, since), "{range:x?}, unmapped after round {since}, was not flushed since");
+        if !proof.covers(range, since) {
+            not_flushed(range, since);
+        }
         if let Some(leaf_table) = leaf_table {
             for (page, entry) in table.entries(leaf_table, range) {
                 let Entry::Quarantined { phys } = table.format.decode(Level::L1, entry.load(Ordering::Relaxed)) else {
@@ -83,6 +86,12 @@ impl<F: Format, T: Tables> Unmapped<'_, F, T> {
             }
             return;
         }
+        Self::release_spread(table, range, sink);
+    }
+
+    /// As `release`, of leaves that are spread over tables, or large.
+    #[inline(never)]
+    fn release_spread(table: &PageTable<F, T>, range: VirtRange, mut sink: impl FnMut(Extent)) {
         let done = table.visit(range, |slot| {
             let Entry::Quarantined { phys } = slot.decoded else {
                 panic!("{:#x} was to be in quarantine, and is {:?}", slot.addr(), slot.decoded);
@@ -93,6 +102,13 @@ impl<F: Format, T: Tables> Unmapped<'_, F, T> {
         });
         assert_eq!(done, Ok(()), "releasing {range:x?}");
     }
+}
+
+/// Out of the way of those that were: so is the place where a message would look for its values.
+#[cold]
+#[inline(never)]
+fn not_flushed(range: VirtRange, since: u64) -> ! {
+    panic!("{range:x?}, unmapped after round {since}, was not flushed since");
 }
 
 impl<F: Format, T: Tables> Drop for Unmapped<'_, F, T> {
@@ -112,10 +128,18 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     ///
     /// # Safety
     /// The range is the caller's, and nobody uses what it is mapped to by these addresses any more.
+    #[inline]
     pub unsafe fn unmap(&self, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
-        if let Some(leaf_table) = self.leaf_table(range) {
-            return self.unmap_in(leaf_table, range);
+        match self.leaf_table(range) {
+            Some(leaf_table) if range.nr_pages() == 1 => self.unmap_page(leaf_table, range),
+            Some(leaf_table) => self.unmap_in(leaf_table, range),
+            None => self.unmap_spread(range),
         }
+    }
+
+    /// As `unmap`, of leaves that are spread over tables, or large.
+    #[inline(never)]
+    fn unmap_spread(&self, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
         self.check_whole_leaves(range)?;
         let done = self.visit(range, |slot| {
             let Entry::Leaf { phys, .. } = slot.decoded else {
@@ -130,31 +154,44 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         Ok(Unmapped { table: self, range, since: self.tables.newest_round(), leaf_table: None })
     }
 
+    /// As `unmap`, of one page, whose entry lies in `leaf_table`.
+    #[inline]
+    fn unmap_page(&self, leaf_table: LeafTable, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
+        let entry = self.first_entry(leaf_table, range);
+        let phys = self.leaf_at(entry).ok_or(Error::NotMapped { addr: range.start() })?;
+        self.quarantine(entry, phys);
+        Ok(Unmapped { table: self, range, since: self.tables.newest_round(), leaf_table: Some(leaf_table) })
+    }
+
     /// As `unmap`, of pages whose entries all lie in `leaf_table`: one walk in all, where the general way takes three.
+    #[inline(never)]
     fn unmap_in(&self, leaf_table: LeafTable, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
-        let phys_at = |value| match self.format.decode(Level::L1, value) {
-            Entry::Leaf { phys, .. } => Some(phys),
-            _ => None,
-        };
-        // A swap and SeqCst: as in `unmap`.
-        let take_out = |entry: &AtomicU64, phys| entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);
-        if range.nr_pages() == 1 {
-            let (page, entry) = self.first_entry(leaf_table, range);
-            let phys = phys_at(entry.load(Ordering::Relaxed));
-            take_out(entry, phys.ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?);
-        } else {
-            // None may be unmapped if one cannot be.
-            for (page, entry) in self.entries(leaf_table, range) {
-                phys_at(entry.load(Ordering::Relaxed)).ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?;
-            }
-            for (page, entry) in self.entries(leaf_table, range) {
-                let Some(phys) = phys_at(entry.load(Ordering::Relaxed)) else {
-                    panic!("{:#x} changed while its owner unmapped it", page as usize * PAGE_SIZE);
-                };
-                take_out(entry, phys);
-            }
+        // None may be unmapped if one cannot be.
+        for (page, entry) in self.entries(leaf_table, range) {
+            self.leaf_at(entry).ok_or(Error::NotMapped { addr: page as usize * PAGE_SIZE })?;
+        }
+        for (page, entry) in self.entries(leaf_table, range) {
+            let Some(phys) = self.leaf_at(entry) else {
+                panic!("{:#x} changed while its owner unmapped it", page as usize * PAGE_SIZE);
+            };
+            self.quarantine(entry, phys);
         }
         Ok(Unmapped { table: self, range, since: self.tables.newest_round(), leaf_table: Some(leaf_table) })
+    }
+
+    /// The memory of a small page that is mapped by `entry`.
+    #[inline]
+    fn leaf_at(&self, entry: &AtomicU64) -> Option<u64> {
+        match self.format.decode(Level::L1, entry.load(Ordering::Relaxed)) {
+            Entry::Leaf { phys, .. } => Some(phys),
+            _ => None,
+        }
+    }
+
+    /// Takes a small page out. A swap and SeqCst: as in `unmap_spread`.
+    #[inline]
+    fn quarantine(&self, entry: &AtomicU64, phys: u64) {
+        entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);
     }
 
     /// Sees that `range` is mapped all through, by leaves that do not reach out of it.

@@ -137,6 +137,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     }
 
     /// The table of L1 with the entries of all pages of `range`; `None` if they are spread over several, or larger.
+    #[inline]
     pub(super) fn leaf_table(&self, range: VirtRange) -> Option<LeafTable> {
         let Range { start, end } = range.page_numbers();
         let is_spread = (start ^ (end - 1)) >= Level::L2.nr_pages();
@@ -160,9 +161,8 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     }
 
     /// The first of [`entries`](Self::entries).
-    pub(super) fn first_entry(&self, leaf_table: LeafTable, range: VirtRange) -> (u64, &AtomicU64) {
-        let page = range.page_numbers().start;
-        (page, self.tables.entry(leaf_table.0.get(), Level::L1.index_of(page)))
+    pub(super) fn first_entry(&self, leaf_table: LeafTable, range: VirtRange) -> &AtomicU64 {
+        self.tables.entry(leaf_table.0.get(), Level::L1.index_of(range.page_numbers().start))
     }
 
     /// The entry that names no table and stands for page number `page`, with all its pages.

@@ -57,6 +57,7 @@ mod states;
 mod tag;
 #[cfg(test)]
 mod tests;
+#[cfg(not(loom))]
 mod views;
 
 use core::ops::Range;

@@ -61,23 +61,36 @@ impl<T, M: Machine> Lock<T, M> {
     /// Takes the lock, interrupts off from here until the guard is dropped.
     ///
     /// Context: any but an NMI. Not twice on one CPU.
+    #[inline]
     pub fn lock(&self) -> Guard<'_, T, M> {
         let saved = M::irq_save();
-        let mut nr_turns = 0;
-        while self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            loop {
-                M::relax(nr_turns);
-                nr_turns = nr_turns.saturating_add(1);
-                if !self.looks_locked() {
-                    break;
-                }
-            }
+        if !self.try_take() {
+            self.wait_and_take();
         }
         bump(&self.nr_acquired);
-        if nr_turns > 0 {
-            bump(&self.nr_contended);
-        }
         Guard { lock: self, saved, not_send: PhantomData }
+    }
+
+    /// Whether it was open, and is this CPU's now.
+    #[inline]
+    fn try_take(&self) -> bool {
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes the lock, which somebody has. Out of line: what a waiter does on the way (it may serve a shootdown) needs
+    /// every register, and whoever finds the lock open shall not save them.
+    #[cold]
+    #[inline(never)]
+    fn wait_and_take(&self) {
+        let mut nr_turns = 0;
+        loop {
+            M::relax(nr_turns);
+            nr_turns = nr_turns.saturating_add(1);
+            if !self.looks_locked() && self.try_take() {
+                break;
+            }
+        }
+        bump(&self.nr_contended);
     }
 
     /// Takes the lock if nobody has it.
@@ -85,7 +98,7 @@ impl<T, M: Machine> Lock<T, M> {
     /// Context: any, an NMI included.
     pub fn try_lock(&self) -> Option<Guard<'_, T, M>> {
         let saved = M::irq_save();
-        if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if !self.try_take() {
             // SAFETY: saved just now, and nothing came between.
             unsafe { M::irq_restore(saved) };
             return None;

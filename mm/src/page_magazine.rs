@@ -178,8 +178,8 @@ impl Held<'_> {
         for (frame, place) in batch[..n].iter_mut().zip(&self.magazine.frames) {
             *frame = Frame::new(place.load(Relaxed));
         }
-        for i in n..len {
-            self.magazine.frames[i - n].store(self.magazine.frames[i].load(Relaxed), Relaxed);
+        for (place, later) in self.magazine.frames.iter().zip(&self.magazine.frames[n..len]) {
+            place.store(later.load(Relaxed), Relaxed);
         }
         self.magazine.gate.set_len(len - n);
         let visits = &self.magazine.nr_visits;

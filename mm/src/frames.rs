@@ -141,6 +141,18 @@ impl<M: Machine> Frames<M> {
         NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).expect("the direct map does not begin at address 0")
     }
 
+    /// Where physical address `phys` can be read and written: [`virt`](Self::virt) without its checks, for a walk.
+    ///
+    /// # Safety
+    ///
+    /// It lies in one of the frames that are managed.
+    #[inline(always)]
+    pub unsafe fn virt_at(&self, phys: u64) -> NonNull<u8> {
+        let addr = self.direct_map.load(Ordering::Relaxed).wrapping_add(phys as usize);
+        // SAFETY: the direct map covers the managed frames at addresses that the kernel uses, and 0 is none of these.
+        unsafe { NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(addr)) }
+    }
+
     /// The frame that direct-map address `addr` lies in; `None` outside the frames that are managed.
     pub fn frame_of(&self, addr: NonNull<u8>) -> Option<Frame> {
         let phys = addr.addr().get().checked_sub(self.direct_map.load(Ordering::Relaxed))?;

@@ -115,11 +115,11 @@ impl Format for X86Format {
 pub(super) struct DirectMapTables;
 
 impl Tables for DirectMapTables {
-    fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
-        assert!(index < PAGE_SIZE / size_of::<AtomicU64>(), "a table has 512 entries, not {index}");
-        let frame = Frame::containing(table).expect("tables come from `alloc_table`");
-        let entries = HEAP.frames().virt(frame).cast::<AtomicU64>();
-        // SAFETY: the frame is a page table, from `alloc_table`, never freed once linked; the index is inside it.
+    #[inline(always)]
+    unsafe fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+        // SAFETY: the address of a frame of the heap's by the caller's promise.
+        let entries = unsafe { HEAP.frames().virt_at(table) }.cast::<AtomicU64>();
+        // SAFETY: the frame is a page table, never freed once linked; the index is inside it, by the caller's promise.
         unsafe { entries.add(index).as_ref() }
     }
 

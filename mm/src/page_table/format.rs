@@ -134,9 +134,11 @@ pub trait Format {
 
 /// Where tables live.
 pub trait Tables {
-    /// Entry `index` (below 512) of the table at physical address `table`, which came from
-    /// [`alloc_table`](Self::alloc_table): the same entry every time, until the table is given back.
-    fn entry(&self, table: u64, index: usize) -> &AtomicU64;
+    /// Entry `index` of the table at physical address `table`: the same entry every time, until the table is given back.
+    ///
+    /// # Safety
+    /// The table came from [`alloc_table`](Self::alloc_table), and was not given back; `index` is below 512.
+    unsafe fn entry(&self, table: u64, index: usize) -> &AtomicU64;
 
     /// A frame of zeros for a table; its physical address.
     ///

@@ -203,14 +203,10 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
                 continue;
             }
             let leaving = queue.filling.lock().half ^ 1;
-            for i in 0..nr_leaving {
-                // SAFETY: the leaving half is the purger's, which this is until `_purger` is dropped. The reference ends
-                // here: `release` may be interrupted by whoever puts.
-                let item = unsafe { (*queue.halves[leaving].get())[i].take() };
-                if let Some(item) = item {
-                    release(item, &proof);
-                }
-            }
+            // SAFETY: the leaving half is the purger's, which this is until `_purger` is dropped. Whoever puts meanwhile,
+            // in a handler too, takes a reference into the other one.
+            let leaving = unsafe { &mut *queue.halves[leaving].get() };
+            leaving.iter_mut().take(nr_leaving).filter_map(Option::take).for_each(|item| release(item, &proof));
         }
         Ok(purged)
     }

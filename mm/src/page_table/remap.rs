@@ -259,7 +259,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
             } else {
                 self.format.table(self.build(target, below, page, chains))
             };
-            self.tables.entry(table, i as usize).store(value, Ordering::Relaxed);
+            self.entry(table, i as usize).store(value, Ordering::Relaxed);
         }
         table
     }
@@ -268,7 +268,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     fn strip(&self, table: u64, level: Level, sink: &mut impl FnMut(Extent)) {
         let below = level.below().expect("an entry of L1 names no table");
         for i in 0..512 {
-            let entry = self.tables.entry(table, i);
+            let entry = self.entry(table, i);
             match self.format.decode(below, entry.swap(0, Ordering::AcqRel)) {
                 Entry::Leaf { phys, .. } => sink(Extent { phys, nr_pages: below.nr_pages() as usize }),
                 Entry::Table(next) => self.strip(next, below, sink),

@@ -72,7 +72,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// Adds a table to a chain of the caller's; `was_linked` is remembered.
     pub(super) fn chain(&self, chain: &mut Chain, table: u64, was_linked: bool) {
         let mark = if was_linked { self.format.quarantined_table(LINK, table) } else { 0 };
-        self.tables.entry(table, 1).store(mark, Ordering::Relaxed);
+        self.entry(table, 1).store(mark, Ordering::Relaxed);
         self.set_link(table, chain.head);
         chain.head = table;
     }
@@ -84,7 +84,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
             return None;
         }
         chain.head = self.take_link(table);
-        let was_linked = self.tables.entry(table, 1).swap(0, Ordering::Relaxed) != 0;
+        let was_linked = self.entry(table, 1).swap(0, Ordering::Relaxed) != 0;
         Some((table, was_linked))
     }
 
@@ -121,11 +121,11 @@ impl<F: Format, T: Tables> PageTable<F, T> {
 
     fn set_link(&self, table: u64, next: u64) {
         let link = if next == 0 { 0 } else { self.format.quarantined_table(LINK, next) };
-        self.tables.entry(table, 0).store(link, Ordering::Relaxed);
+        self.entry(table, 0).store(link, Ordering::Relaxed);
     }
 
     fn link(&self, table: u64) -> Option<u64> {
-        match self.format.decode(LINK, self.tables.entry(table, 0).load(Ordering::Relaxed)) {
+        match self.format.decode(LINK, self.entry(table, 0).load(Ordering::Relaxed)) {
             Entry::QuarantinedTable(next) => Some(next),
             _ => None,
         }
@@ -133,7 +133,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
 
     fn take_link(&self, table: u64) -> u64 {
         let next = self.link(table).unwrap_or(0);
-        self.tables.entry(table, 0).store(0, Ordering::Relaxed);
+        self.entry(table, 0).store(0, Ordering::Relaxed);
         next
     }
 

@@ -157,7 +157,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
                     }
                 },
             };
-            self.tables.entry(table, i as usize).store(value, Ordering::Relaxed);
+            self.entry(table, i as usize).store(value, Ordering::Relaxed);
         }
         Ok(table)
     }
@@ -173,7 +173,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// Keeps a table with entries of `level` that was built and not linked, and those below, for later.
     fn unbuild(&self, level: Level, table: u64) {
         for i in 0..512 {
-            let value = self.tables.entry(table, i).swap(0, Ordering::Relaxed);
+            let value = self.entry(table, i).swap(0, Ordering::Relaxed);
             if let (Entry::Table(next), Some(below)) = (self.format.decode(level, value), level.below()) {
                 self.unbuild(below, next);
             }

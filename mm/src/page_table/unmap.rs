@@ -69,24 +69,26 @@ impl<F: Format, T: Tables> Unmapped<'_, F, T> {
     ///
     /// # Panics
     /// If `proof` does not cover the range: then its frames could still be written to by their old addresses.
-    #[inline]
+    #[inline(always)]
     pub fn release(self, proof: &impl ShootdownDone, mut sink: impl FnMut(Extent)) {
         let (table, range, since, leaf_table) = (self.table, self.range, self.since, self.leaf_table);
         core::mem::forget(self);
         if !proof.covers(range, since) {
             not_flushed(range, since);
         }
-        if let Some(leaf_table) = leaf_table {
-            for (page, entry) in table.entries(leaf_table, range) {
-                let Entry::Quarantined { phys } = table.format.decode(Level::L1, entry.load(Ordering::Relaxed)) else {
-                    panic!("{:#x} was to be in quarantine", page as usize * PAGE_SIZE);
-                };
-                entry.store(0, Ordering::Release);
-                sink(Extent { phys, nr_pages: 1 });
-            }
-            return;
+        match leaf_table {
+            Some(leaf_table) if range.nr_pages() == 1 => sink(table.empty(table.first_entry(leaf_table, range), range)),
+            Some(leaf_table) => Self::release_in(table, leaf_table, range, sink),
+            None => Self::release_spread(table, range, sink),
         }
-        Self::release_spread(table, range, sink);
+    }
+
+    /// As `release`, of pages whose entries all lie in `leaf_table`.
+    #[inline(never)]
+    fn release_in(table: &PageTable<F, T>, leaf_table: LeafTable, range: VirtRange, mut sink: impl FnMut(Extent)) {
+        for (_, entry) in table.entries(leaf_table, range) {
+            sink(table.empty(entry, range));
+        }
     }
 
     /// As `release`, of leaves that are spread over tables, or large.
@@ -102,6 +104,13 @@ impl<F: Format, T: Tables> Unmapped<'_, F, T> {
         });
         assert_eq!(done, Ok(()), "releasing {range:x?}");
     }
+}
+
+/// Out of the way of those that were, as `not_flushed` is.
+#[cold]
+#[inline(never)]
+fn not_in_quarantine(range: VirtRange, value: u64) -> ! {
+    panic!("an entry of {range:x?} was to be in quarantine, and is {value:#x}");
 }
 
 /// Out of the way of those that were: so is the place where a message would look for its values.
@@ -128,7 +137,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     ///
     /// # Safety
     /// The range is the caller's, and nobody uses what it is mapped to by these addresses any more.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn unmap(&self, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
         match self.leaf_table(range) {
             Some(leaf_table) if range.nr_pages() == 1 => self.unmap_page(leaf_table, range),
@@ -155,7 +164,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     }
 
     /// As `unmap`, of one page, whose entry lies in `leaf_table`.
-    #[inline]
+    #[inline(always)]
     fn unmap_page(&self, leaf_table: LeafTable, range: VirtRange) -> Result<Unmapped<'_, F, T>> {
         let entry = self.first_entry(leaf_table, range);
         let phys = self.leaf_at(entry).ok_or(Error::NotMapped { addr: range.start() })?;
@@ -192,6 +201,15 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     #[inline]
     fn quarantine(&self, entry: &AtomicU64, phys: u64) {
         entry.swap(self.format.quarantined(Level::L1, phys), Ordering::SeqCst);
+    }
+
+    /// Empties the quarantined `entry` of a small page of `range`; its memory.
+    #[inline(always)]
+    fn empty(&self, entry: &AtomicU64, range: VirtRange) -> Extent {
+        let value = entry.load(Ordering::Relaxed);
+        let Entry::Quarantined { phys } = self.format.decode(Level::L1, value) else { not_in_quarantine(range, value) };
+        entry.store(0, Ordering::Release);
+        Extent { phys, nr_pages: 1 }
     }
 
     /// Sees that `range` is mapped all through, by leaves that do not reach out of it.

@@ -137,7 +137,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     }
 
     /// The table of L1 with the entries of all pages of `range`; `None` if they are spread over several, or larger.
-    #[inline]
+    #[inline(always)]
     pub(super) fn leaf_table(&self, range: VirtRange) -> Option<LeafTable> {
         let Range { start, end } = range.page_numbers();
         let is_spread = (start ^ (end - 1)) >= Level::L2.nr_pages();
@@ -147,7 +147,7 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         let mut table = self.root;
         for level in [Level::L4, Level::L3, Level::L2] {
             // Acquire: as in `slot`.
-            let value = self.tables.entry(table, level.index_of(start)).load(Ordering::Acquire);
+            let value = self.entry(table, level.index_of(start)).load(Ordering::Acquire);
             let Entry::Table(below) = self.format.decode(level, value) else { return None };
             table = below;
         }
@@ -157,12 +157,12 @@ impl<F: Format, T: Tables> PageTable<F, T> {
     /// The entries in `leaf_table` of the pages of `range`, which all lie in it, with their page numbers.
     pub(super) fn entries(&self, leaf_table: LeafTable, range: VirtRange) -> impl Iterator<Item = (u64, &AtomicU64)> {
         let table = leaf_table.0.get();
-        range.page_numbers().map(move |page| (page, self.tables.entry(table, Level::L1.index_of(page))))
+        range.page_numbers().map(move |page| (page, self.entry(table, Level::L1.index_of(page))))
     }
 
     /// The first of [`entries`](Self::entries).
     pub(super) fn first_entry(&self, leaf_table: LeafTable, range: VirtRange) -> &AtomicU64 {
-        self.tables.entry(leaf_table.0.get(), Level::L1.index_of(range.page_numbers().start))
+        self.entry(leaf_table.0.get(), Level::L1.index_of(range.page_numbers().start))
     }
 
     /// The entry that names no table and stands for page number `page`, with all its pages.
@@ -178,8 +178,16 @@ impl<F: Format, T: Tables> PageTable<F, T> {
         }
     }
 
+    /// Entry `index` of `table`: the root, one that an entry names, or one that is about to be linked or was taken out.
+    #[inline(always)]
+    pub(super) fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+        // SAFETY: every table that this module knows of came from `alloc_table`, and is not given back once linked; an
+        // index comes from `index_of`, or counts the entries of a table.
+        unsafe { self.tables.entry(table, index) }
+    }
+
     fn slot(&self, table: u64, level: Level, pages: Range<u64>) -> Slot<'_> {
-        let entry = self.tables.entry(table, level.index_of(pages.start));
+        let entry = self.entry(table, level.index_of(pages.start));
         // Acquire: pairs with the exchange that links a table, whose zeros were written before.
         let value = entry.load(Ordering::Acquire);
         Slot { entry, value, decoded: self.format.decode(level, value), level, pages }

@@ -97,7 +97,7 @@ impl HeapTables {
 }
 
 impl Tables for HeapTables {
-    fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+    unsafe fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
         assert!(index < 512, "entry {index}");
         let frame = Frame::containing(table).expect("a table's frame");
         assert!(self.taken.borrow().contains(&frame), "a walk through {table:#x}, which is no table");

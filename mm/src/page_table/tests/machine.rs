@@ -132,7 +132,7 @@ impl core::fmt::Debug for Machine {
 }
 
 impl Tables for &Machine {
-    fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+    unsafe fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
         if let Some(watcher) = self.watcher.get() {
             watcher(self);
         }

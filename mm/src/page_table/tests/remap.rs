@@ -276,10 +276,12 @@ fn processors_notice_a_leaf_that_is_changed_without_a_break() {
     let first = range(BASE, 1).page_numbers().start;
     let tlbs = Tlbs::watch(&machine, table.root(), vec![first, first + 7], 1, 1 << 40);
     tlbs.load_all(&machine, table.root());
-    let small = (&machine).alloc_table().unwrap();
+    let tables = &machine;
+    let small = tables.alloc_table().unwrap();
     for i in 0..512 {
         let leaf = LikeX86.leaf(Level::L1, i as u64 * 4096, RW);
-        (&machine).entry(small, i).store(leaf, Ordering::Relaxed);
+        // SAFETY: a table of the machine's, and one of its 512 entries.
+        unsafe { tables.entry(small, i) }.store(leaf, Ordering::Relaxed);
     }
     entry_of(&table, BASE).store(LikeX86.table(small), Ordering::Relaxed);
     tlbs.load_all(&machine, table.root());

@@ -112,11 +112,11 @@ fn measure(is_exact: bool) -> Option<Vec<Figure>> {
         let (naive, lazy) = (naive.nr_ticks / pages, lazy.nr_ticks / pages);
         // The figures are for seven targets.
         let is_comparable = others.len() as u64 == NR_TARGETS;
-        // Told: tables, frames and addresses are in it, which cost the same in both ways.
-        add("unmap: instructions per page", lazy, Some(naive), None);
+        let most = |naive: u64| is_comparable.then_some(naive / LEAST_GAIN);
+        // All of it: tables, frames and addresses are in it, which cost the same in both ways.
+        add("unmap: instructions per page", lazy, Some(naive), most(naive));
         let (naive, batched) = company::while_busy(&others, pace, || shootdown_ticks(nr_pages))?;
-        let most = is_comparable.then_some(naive / LEAST_GAIN);
-        add("unmap: of these, of shootdowns", batched, Some(naive), most);
+        add("unmap: of these, of shootdowns", batched, Some(naive), most(naive));
         let costs = rounds::measure()?;
         add("round: initiator's instructions", costs.initiator, None, is_comparable.then_some(MOST_INITIATOR));
         add("round: a handler's instructions", costs.handler, None, Some(MOST_HANDLER));

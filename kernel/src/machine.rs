@@ -249,6 +249,10 @@ unsafe impl Machine for Cpu {
         space::purge();
     }
 
+    fn is_purging() -> bool {
+        space::is_purging()
+    }
+
     fn timestamp() -> u64 {
         tsc::read_serialised()
     }

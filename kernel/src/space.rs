@@ -45,7 +45,7 @@ pub use guard::{map_page_at, reserve_addresses, unmap_page_at};
 pub use large::{
     largest_leaf, leaf_counts, map_large, map_large_filled, map_physical, protect_part, remap_filled, resize,
 };
-pub use lazy::{MAX_WAITING, Sums, lazy_limits, nr_purges, purge, set_lazy_limits, unmap_lazily, waiting};
+pub use lazy::{MAX_WAITING, Sums, is_purging, lazy_limits, nr_purges, purge, set_lazy_limits, unmap_lazily, waiting};
 pub use mm::page_table::{Attributes, Level};
 pub use pages::{alloc_pages, free_pages, pages_at, unmap_at};
 pub use trials::{TRIALS, size_left_out};

@@ -45,6 +45,8 @@ pub struct Heap<M> {
     banks: [AtomicPtr<Bank>; MAX_CPUS],
     /// Bank of the CPU that reclaims, or null.
     reclaimer: AtomicPtr<Bank>,
+    /// Times that somebody was the one. Written by the one.
+    nr_exclusions: AtomicU64,
     /// Reclaims begun so far.
     nr_reclaims_begun: AtomicU64,
     /// The one cache that CPUs are asked to drain, or [`reclaim::ALL_CACHES`]. Written by the one who reclaims.
@@ -67,6 +69,7 @@ impl<M: Machine> Heap<M> {
             caches,
             banks: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS],
             reclaimer: AtomicPtr::new(ptr::null_mut()),
+            nr_exclusions: AtomicU64::new(0),
             nr_reclaims_begun: AtomicU64::new(0),
             drain_request: AtomicU16::new(reclaim::ALL_CACHES),
             debug_rules: debug::Rules::new(),

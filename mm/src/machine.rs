@@ -9,6 +9,15 @@ use crate::debug::Finding;
 use crate::error::{Error, Result};
 use crate::frame::PAGE_SIZE;
 
+/// What one CPU at a time does, and others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// It reclaims memory, or keeps others from it: [`crate::heap::Heap::reclaim`].
+    Reclaim,
+    /// It purges: [`crate::page_table::PurgeQueue`].
+    Purge,
+}
+
 /// The machine below the allocator.
 ///
 /// # Safety
@@ -57,6 +66,18 @@ pub unsafe trait Machine: Send + Sync + 'static {
     /// each turn, and serves requests of other CPUs: the holder may be waiting for this CPU to answer one.
     fn relax(nr_turns: u32);
 
+    /// Waits until `is_over` says that what CPU `cpu` is at has ended, serving requests of other CPUs as [`Machine::relax`]
+    /// does: it may be waiting for an answer to one. Called with no lock of this crate held, interrupts on or off.
+    ///
+    /// That lasts as long as other CPUs take to answer a request or two. A kernel may say so if it lasts longer.
+    fn wait_for(_awaited: Awaited, _cpu: usize, is_over: impl Fn() -> bool) {
+        let mut nr_turns = 0;
+        while !is_over() {
+            Self::relax(nr_turns);
+            nr_turns = nr_turns.saturating_add(1);
+        }
+    }
+
     /// Has every other CPU that runs call [`crate::heap::Heap::serve_drain`], halted ones included, and returns
     /// when they have. A CPU that was interrupted inside its own magazine may skip that one cache.
     fn drain_other_cpus();
@@ -97,6 +118,13 @@ pub unsafe trait Machine: Send + Sync + 'static {
     /// wait for a shootdown. Called when memory is short, and before it is compared, with no lock of this crate held
     /// and nobody excluded from anything; may wait for other CPUs. Nothing waits by default.
     fn purge_unmapped() {}
+
+    /// Whether this CPU is in the midst of what [`Machine::purge_unmapped`] does, however it came to it: then a handler has
+    /// interrupted it and asks. Such a handler waits for nobody who reclaims, since that CPU may in turn, in a handler, wait
+    /// for this one's purge to end.
+    fn is_purging() -> bool {
+        false
+    }
 
     /// A clock that this CPU can read in any context, in ticks of its own length; asked only while latencies are recorded
     /// ([`crate::latency`]). What came before is done, what comes after has not begun. Without one, all take no time.

@@ -2,10 +2,16 @@
 
 mod common;
 
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use common::{Host, TestHeap, enter_bank};
+use common::{Host, TestHeap, enter_bank, on_drain, on_is_purging};
+use mm::cache::Settings;
+use mm::heap::Heap;
+use mm::machine::{Awaited, Machine};
 use mm::page_table::{DEFAULT_MAX_PAGES, MAX_WAITING, NR_QUEUES, PurgeQueue, Purged, Purging, Put, Waits};
 
 /// Something of `nr_pages` pages that was unmapped when `since` was the newest round.
@@ -112,6 +118,122 @@ fn what_comes_in_the_middle_of_a_purge_waits_for_the_next() {
     assert_eq!((purged.map(|purged| purged.nr_ranges), released), (Ok(5), vec![0, 1, 2, 3, 4]));
     let later: Vec<u64> = purge(&queue).1.into_iter().map(|item| item.id).collect();
     assert_eq!(later, [100, 200, 201, 202, 203, 204]);
+}
+
+/// What the two CPUs of the tests below share.
+struct Tangle {
+    heap: &'static Heap<Host>,
+    queue: Queue,
+    /// How far the CPUs have come.
+    step: AtomicU64,
+}
+
+impl Tangle {
+    fn reach(&self, step: u64) {
+        self.step.store(step, Ordering::Release);
+    }
+
+    /// Waits for the other CPU to come so far; whether it did.
+    fn wait_until(&self, step: u64) {
+        Host::wait_for(Awaited::Purge, usize::MAX, || self.step.load(Ordering::Acquire) >= step);
+    }
+
+    fn purge(&self, cpu: usize, round: impl Fn()) -> Purged {
+        self.queue.purge(cpu, || self.queue.try_purge(cpu, |_| round(), |_, ()| ()))
+    }
+}
+
+thread_local! {
+    static TANGLE: Cell<Option<&'static Tangle>> = const { Cell::new(None) };
+}
+
+fn tangle() -> &'static Tangle {
+    TANGLE.get().expect("set on each thread")
+}
+
+/// Runs one CPU on each of two threads. The tangle is left for good: it is small.
+fn two_cpus(heap: &TestHeap, first: fn(&'static Tangle), second: fn(&'static Tangle)) {
+    let tangle: &'static Tangle =
+        Box::leak(Box::new(Tangle { heap: heap.heap, queue: Queue::new(), step: AtomicU64::new(0) }));
+    let banks = [heap.bank(0), heap.bank(1)];
+    std::thread::scope(|scope| {
+        for (cpu, (bank, run)) in banks.into_iter().zip([first, second]).enumerate() {
+            scope.spawn(move || {
+                enter_bank(bank);
+                TANGLE.set(Some(tangle));
+                on_is_purging(Some(if cpu == 0 { || is_purging(0) } else { || is_purging(1) }));
+                run(tangle);
+            });
+        }
+    });
+}
+
+fn is_purging(cpu: usize) -> bool {
+    tangle().queue.purger() == Some(cpu)
+}
+
+/// CPU 0 reclaims, and a handler that interrupts it waits for CPU 1's purge. A handler that interrupts that purge runs out
+/// of memory: it must be refused, and not wait for CPU 0.
+#[test]
+fn a_handler_in_a_purge_does_not_wait_for_who_reclaims() {
+    fn purge_in_a_handler() {
+        tangle().reach(1);
+        tangle().wait_until(2);
+        assert_eq!(tangle().purge(0, || ()), Purged::default(), "CPU 1 has purged it all");
+        tangle().reach(3);
+    }
+    let heap = TestHeap::new(256);
+    let reclaims = |tangle: &'static Tangle| {
+        on_drain(Some(purge_in_a_handler));
+        tangle.heap.reclaim();
+    };
+    let purges = |tangle: &'static Tangle| {
+        assert!(tangle.queue.put(1, item(1, 1)).is_ok());
+        tangle.wait_until(1);
+        let round = || {
+            tangle.reach(2);
+            let nr_reclaims = tangle.heap.nr_reclaims();
+            let too_much = Layout::from_size_align(1 << 30, 8).expect("a sane size");
+            assert!(tangle.heap.alloc(too_much).is_err());
+            assert_eq!(tangle.heap.nr_reclaims(), nr_reclaims);
+        };
+        assert_eq!(tangle.purge(1, round).nr_ranges, 1);
+        tangle.wait_until(3);
+    };
+    two_cpus(&heap, reclaims, purges);
+    heap.check();
+}
+
+/// CPU 1 purges, and a handler that interrupts that reclaims: CPU 0 is drained for it, and a destructor there purges. It must
+/// not wait for CPU 1, which waits for the drain to end.
+#[test]
+fn a_destructor_in_a_drain_does_not_wait_for_who_purges() {
+    fn purge(_object: NonNull<u8>) {
+        tangle().reach(2);
+        assert_eq!(tangle().purge(0, || ()), Purged::default(), "it is CPU 1's to purge");
+        tangle().reach(3);
+    }
+    fn ask_for_a_drain() {
+        tangle().reach(1);
+        tangle().wait_until(3);
+    }
+    let heap = TestHeap::new(256);
+    let is_drained = |tangle: &'static Tangle| {
+        let settings = Settings { destructor: Some(purge), ..Settings::new("purging", 256, 8) };
+        let handle = tangle.heap.create_cache(settings).expect("room for a cache");
+        let object = tangle.heap.cache_alloc(&handle).expect("there is memory");
+        // SAFETY: not used any more.
+        unsafe { tangle.heap.cache_free(&handle, object) }.expect("it is out");
+        tangle.wait_until(1);
+        tangle.heap.serve_drain();
+        assert!(tangle.step.load(Ordering::Acquire) >= 3, "the destructor ran");
+    };
+    let purges = |tangle: &'static Tangle| {
+        assert!(tangle.queue.put(1, item(1, 1)).is_ok());
+        on_drain(Some(ask_for_a_drain));
+        assert_eq!(tangle.purge(1, || tangle.heap.reclaim()).nr_ranges, 1);
+    };
+    two_cpus(&heap, is_drained, purges);
 }
 
 /// CPUs put and purge at random: each item is released once, by a proof of a round that was begun after it was put.

@@ -27,7 +27,7 @@ use mm::frame_table::Kind;
 use mm::page_table::{PurgeQueue, Purged, Purging, Put, Waits};
 
 use super::{Done, Mapped, Token, release, shoot_down, take_out};
-use crate::machine::{self, Cpu, SHOOTDOWNS};
+use crate::machine::{Cpu, SHOOTDOWNS};
 use crate::per_cpu;
 
 pub use mm::page_table::MAX_WAITING;
@@ -95,20 +95,20 @@ fn release_at_once(Waiting { token, kind }: Waiting) {
 
 /// One round, after which all that waited before the call is free.
 ///
-/// In a handler that has interrupted this CPU's own purge it does nothing: that purge goes on afterwards.
+/// Does nothing in a handler that has interrupted this CPU's own purge, which goes on afterwards; and waits for no other's
+/// while this CPU is drained for another.
 pub fn purge() -> Purged {
-    loop {
-        match try_purge() {
-            Ok(purged) => return purged,
-            Err(Purging { purger }) if purger == me() => return Purged::default(),
-            Err(_) => machine::relax_and_serve(),
-        }
-    }
+    QUEUE.purge(me(), try_purge)
 }
 
 #[inline(never)]
 fn try_purge() -> Result<Purged, Purging> {
     QUEUE.try_purge(me(), |_| shoot_down_all(), |Waiting { token, kind }, done| release(token, kind, done))
+}
+
+/// Whether this CPU is in the midst of a purge, which whoever asks has interrupted.
+pub fn is_purging() -> bool {
+    QUEUE.purger() == Some(me())
 }
 
 /// A round over everything: more pages wait, as a rule, than are flushed one by one.

@@ -4,8 +4,9 @@
 //!
 //! One CPU reclaims at a time; the others wait, serving its requests, and then find memory or do not.
 //!
-//! What waits outside this crate ([`Machine::purge_unmapped`]) is given back before, while nobody is excluded: it may mean to
-//! wait for a CPU whose purge an interrupt handler holds up, and that handler may be waiting for its turn to reclaim.
+//! What waits outside this crate ([`Machine::purge_unmapped`]) is given back before, while nobody is excluded. Only a handler
+//! that has interrupted who reclaims may then wait for another CPU's purge while it holds others up; so a handler that has
+//! interrupted a purge waits for nobody who reclaims ([`Machine::is_purging`]), or the two would wait for each other.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -14,7 +15,7 @@ use super::Heap;
 use crate::bank::Bank;
 use crate::cache::Reaped;
 use crate::error::{Error, Result};
-use crate::machine::Machine;
+use crate::machine::{Awaited, Machine};
 
 /// A request to drain all caches, and not only one.
 pub(super) const ALL_CACHES: u16 = u16::MAX;
@@ -35,17 +36,26 @@ impl Drop for Exclusive<'_> {
 
 impl<M: Machine> Heap<M> {
     /// Waits until nobody else reclaims. `None` if an interrupt landed on this CPU's own reclaim, or a destructor asks
-    /// while this CPU serves another's: neither can wait for whom it holds up.
+    /// while this CPU serves another's, or an interrupt landed on this CPU's own purge, for which who reclaims may be waiting
+    /// in a handler: none of them can wait for whom it holds up.
     pub(crate) fn exclude_others(&self) -> Option<Exclusive<'_>> {
-        let mut nr_turns = 0;
         loop {
-            match self.try_exclude_others() {
+            // Before the try: whose turn is found is this one or a later one.
+            let nr_turns = self.nr_exclusions.load(Ordering::Acquire);
+            let holder = match self.try_exclude_others() {
                 Ok(exclusive) => return Some(exclusive),
-                Err(holder) if holder == ptr::from_ref(M::bank()).cast_mut() => return None,
-                Err(_) if M::bank().is_serving.load(Ordering::Relaxed) => return None,
-                Err(_) => M::relax(nr_turns),
+                Err(holder) => holder,
+            };
+            if ptr::eq(holder, M::bank()) || M::bank().is_serving.load(Ordering::Relaxed) || M::is_purging() {
+                return None;
             }
-            nr_turns = nr_turns.saturating_add(1);
+            match self.banks().find(|&(_, bank)| ptr::eq(bank, holder)) {
+                Some((cpu, _)) => M::wait_for(Awaited::Reclaim, cpu, || {
+                    !ptr::eq(self.reclaimer.load(Ordering::Relaxed), holder)
+                        || self.nr_exclusions.load(Ordering::Relaxed) != nr_turns
+                }),
+                None => M::relax(0),
+            }
         }
     }
 
@@ -53,6 +63,7 @@ impl<M: Machine> Heap<M> {
     fn try_exclude_others(&self) -> core::result::Result<Exclusive<'_>, *mut Bank> {
         let me = ptr::from_ref(M::bank()).cast_mut();
         self.reclaimer.compare_exchange(ptr::null_mut(), me, Ordering::Acquire, Ordering::Relaxed)?;
+        self.nr_exclusions.store(self.nr_exclusions.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         Ok(Exclusive { reclaimer: &self.reclaimer })
     }
 

@@ -19,6 +19,8 @@
 //! - What leaves was put, and so unmapped, before its round began. The proof that [`release`] takes checks it again.
 //! - At rest the leaving halves are empty. At most [`MAX_WAITING`] of each queue wait, and as many again leave.
 //! - No lock is held while the round is waited for, nor while something is released.
+//! - Whoever purges waits for answers to its round and for nobody else; and so do handlers that interrupt it, as long as
+//!   they wait for no reclaim: [`Machine::is_purging`]. So a purge ends whatever else is waited for.
 //!
 //! Generic over what waits, which in the kernel is an [`Unmapped`] token with what its frames are accounted for as.
 //!
@@ -34,7 +36,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::lock::Lock;
-use crate::machine::Machine;
+use crate::machine::{Awaited, Machine};
 
 /// Queues there are; CPU `i` has number `i % NR_QUEUES`.
 pub const NR_QUEUES: usize = 16;
@@ -69,10 +71,10 @@ pub struct Purged {
     pub nr_pages: usize,
 }
 
-/// Somebody else is purging: the number that they gave.
+/// Somebody is purging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purging {
-    /// Who.
+    /// The number that they gave.
     pub purger: usize,
 }
 
@@ -122,6 +124,8 @@ pub struct PurgeQueue<W, M> {
     queues: [CachePadded<Queue<W, M>>; NR_QUEUES],
     /// The number that the purger gave, or [`NOBODY`].
     purger: AtomicUsize,
+    /// Purges begun, those that had nothing to do included. Written by the purger only.
+    nr_begun: AtomicUsize,
     max_ranges: AtomicUsize,
     max_pages: AtomicUsize,
     nr_purges: AtomicUsize,
@@ -137,6 +141,7 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
         Self {
             queues: [const { CachePadded::new(Queue::new()) }; NR_QUEUES],
             purger: AtomicUsize::new(NOBODY),
+            nr_begun: AtomicUsize::new(0),
             max_ranges: AtomicUsize::new(MAX_WAITING),
             max_pages: AtomicUsize::new(DEFAULT_MAX_PAGES),
             nr_purges: AtomicUsize::new(0),
@@ -167,7 +172,7 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
     }
 
     /// Takes all that waits; calls `round`, once, unless nothing does, which returns a proof that nobody uses it any more;
-    /// and has each item released with that. `me` is any number that tells purgers apart, but `usize::MAX`.
+    /// and has each item released with that. `me` is this CPU's number.
     ///
     /// Context: as `round` and `release` need it. What is put meanwhile waits for the next purge.
     ///
@@ -184,6 +189,7 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
             .compare_exchange(NOBODY, me, Ordering::Acquire, Ordering::Relaxed)
             .map_err(|purger| Purging { purger })?;
         let _purger = Purger { purger: &self.purger };
+        self.nr_begun.store(self.nr_begun.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let mut purged = Purged::default();
         for queue in &self.queues {
             let mut filling = queue.filling.lock();
@@ -209,6 +215,32 @@ impl<W: Waits, M: Machine> PurgeQueue<W, M> {
             leaving.iter_mut().take(nr_leaving).filter_map(Option::take).for_each(|item| release(item, &proof));
         }
         Ok(purged)
+    }
+
+    /// Has `attempt` do a [`try_purge`](Self::try_purge) once no other CPU is at it: what waited before the call is free then.
+    /// `me` is this CPU's number.
+    ///
+    /// Two do without, since whom they would wait for may wait for them: a handler that has interrupted this CPU's own purge,
+    /// and a destructor that runs while this CPU is drained for another, which may be a handler that has interrupted the
+    /// purge.
+    pub fn purge(&self, me: usize, attempt: impl Fn() -> Result<Purged, Purging>) -> Purged {
+        loop {
+            // Before the try: whose purge is found is this one or a later one.
+            let nr_begun = self.nr_begun.load(Ordering::Acquire);
+            match attempt() {
+                Ok(purged) => return purged,
+                Err(Purging { purger }) if purger == me => return Purged::default(),
+                Err(_) if M::bank().is_serving.load(Ordering::Relaxed) => return Purged::default(),
+                Err(Purging { purger }) => M::wait_for(Awaited::Purge, purger, || {
+                    self.purger() != Some(purger) || self.nr_begun.load(Ordering::Relaxed) != nr_begun
+                }),
+            }
+        }
+    }
+
+    /// Who purges: the number that they gave.
+    pub fn purger(&self) -> Option<usize> {
+        Some(self.purger.load(Ordering::Relaxed)).filter(|&purger| purger != NOBODY)
     }
 
     /// Calls `f` with each item that waits, under its queue's lock. What a purge is just making free is not among them.

@@ -4,13 +4,14 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 use mm::bank::Bank;
 use mm::debug::{DebugFlags, DebugRules, Finding};
 use mm::error::{Error, Result};
 use mm::frame::PAGE_SIZE;
 use mm::heap::Heap;
-use mm::machine::Machine;
+use mm::machine::{Awaited, Machine};
 use mm::memory_map::{Region, RegionKind};
 
 thread_local! {
@@ -18,6 +19,7 @@ thread_local! {
     static REPORTS: RefCell<Vec<Error>> = const { RefCell::new(Vec::new()) };
     static DRAIN: Cell<Option<fn()>> = const { Cell::new(None) };
     static PURGE: Cell<Option<fn()>> = const { Cell::new(None) };
+    static IS_PURGING: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
     /// CPUs that only wait, and the heap they wait on: this thread drains them when it is asked to.
     static PARKED: RefCell<Option<(&'static Heap<Host>, Vec<&'static Bank>)>> = const { RefCell::new(None) };
     static IRQ_DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -57,6 +59,16 @@ unsafe impl Machine for Host {
         std::thread::yield_now();
     }
 
+    fn wait_for(awaited: Awaited, cpu: usize, is_over: impl Fn() -> bool) {
+        /// What is waited for takes microseconds, or minutes under Miri.
+        const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 20 });
+        let begun = Instant::now();
+        while !is_over() {
+            assert!(begun.elapsed() < PATIENCE, "cpu {} waits for cpu {cpu} for ever: {awaited:?}", CPU.get());
+            std::thread::yield_now();
+        }
+    }
+
     fn drain_other_cpus() {
         assert_eq!(IRQ_DEPTH.get(), 0, "other CPUs asked with interrupts off");
         if let Some(drain) = DRAIN.get() {
@@ -70,6 +82,10 @@ unsafe impl Machine for Host {
             purge();
             PURGE.set(Some(purge));
         }
+    }
+
+    fn is_purging() -> bool {
+        IS_PURGING.get().is_some_and(|is_purging| is_purging())
     }
 
     fn report(error: Error) {
@@ -128,6 +144,17 @@ fn interrupt() {
 #[allow(dead_code, reason = "not every test binary uses all of the machine")]
 pub(crate) fn on_interrupt(handler: Option<fn()>) {
     INTERRUPT.set(handler);
+}
+
+/// What draining the other CPUs does from this thread on.
+pub(crate) fn on_drain(drain: Option<fn()>) {
+    DRAIN.set(drain);
+}
+
+/// What says from here on whether this thread purges.
+#[allow(dead_code, reason = "not every test binary uses all of the machine")]
+pub(crate) fn on_is_purging(is_purging: Option<fn() -> bool>) {
+    IS_PURGING.set(is_purging);
 }
 
 fn drain_parked() {
@@ -268,7 +295,7 @@ impl TestHeap {
     /// What draining the other CPUs does from this thread on.
     #[allow(dead_code, reason = "not every test binary uses all of the machine")]
     pub(crate) fn on_drain(&self, drain: Option<fn()>) {
-        DRAIN.set(drain);
+        on_drain(drain);
     }
 
     /// What a purge does from this thread on. Not in another.
@@ -317,6 +344,7 @@ impl Drop for TestHeap {
         BANK.set(None);
         DRAIN.set(None);
         PURGE.set(None);
+        IS_PURGING.set(None);
         PARKED.set(None);
         INTERRUPT.set(None);
         GUARD_POOL.set(None);

@@ -11,8 +11,9 @@ use mm::bank::Bank;
 use mm::debug::Finding;
 use mm::error::{Error, Result};
 use mm::heap::Heap;
-use mm::machine::Machine;
+use mm::machine::{Awaited, Machine};
 use smp::shootdown::Mode;
+use smp::watchdog::{self, WaitingFor};
 use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, Shootdown, WorkSlots};
 use spin::Once;
 
@@ -184,6 +185,15 @@ unsafe impl Machine for Cpu {
             irq::pause();
         }
         relax_and_serve();
+    }
+
+    fn wait_for(awaited: Awaited, cpu: usize, is_over: impl Fn() -> bool) {
+        let waiting_for = match awaited {
+            Awaited::Reclaim => WaitingFor::Reclaim,
+            Awaited::Purge => WaitingFor::Purge,
+        };
+        let cpu = CpuId::new(cpu).unwrap_or_else(|| panic!("cpu {cpu}, who is to end its {awaited:?}"));
+        watchdog::wait_for(&Cpu, cpu, waiting_for, is_over);
     }
 
     fn drain_other_cpus() {

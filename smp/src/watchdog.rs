@@ -1,15 +1,18 @@
 //! Deadlines on wrapping clocks, and the report that names who is late.
 //!
-//! A wait that depends on another CPU's interrupt handler goes through three stages: after T the interrupt is sent
+//! A wait for other CPUs goes through three stages: after T the interrupt is sent
 //! again, after another T the kernel dumps the CPU by NMI, after two more the machine stops with its number. Each stage
 //! counts from the one before, as seen by the waiter: a virtual machine that was paused for an hour gets its three
 //! warnings at the usual distance instead of all at once.
+//!
+//! What is waited for may also be something that one CPU at a time does, and not in answer to an interrupt: [`wait_for`].
 
 use core::fmt;
 
 use crate::cpu::CpuId;
 use crate::cpu_set::CpuSet;
 use crate::hardware::Hardware;
+use crate::poll::Poll;
 
 /// What a wait does about being late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,24 @@ impl Watchdog {
     }
 }
 
+/// Waits until `is_over` says that what `cpu` is at has ended, of which `waiting_for` tells; others are served meanwhile, by
+/// [`Hardware::relax`]. There is no interrupt to send again: the CPU is dumped, and the machine stopped, as in other waits.
+///
+/// Each thing waited for is one call: a CPU that ends one and is at the next is not late.
+///
+/// Context: any but NMI, interrupts on or off, under no ranked lock.
+pub fn wait_for<H: Hardware>(hw: &H, cpu: CpuId, waiting_for: WaitingFor, is_over: impl Fn() -> bool) {
+    let mut pace = Poll::default();
+    let mut watchdog = None;
+    while !is_over() {
+        let watchdog = watchdog.get_or_insert_with(|| Watchdog::new(hw.now_ticks(), hw.watchdog_ticks()));
+        if pace.step(hw) {
+            let late = || if is_over() { CpuSet::EMPTY } else { CpuSet::of(cpu) };
+            watchdog.tick(hw, waiting_for, late, |_| ());
+        }
+    }
+}
+
 /// What a CPU is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitingFor {
@@ -99,6 +120,10 @@ pub enum WaitingFor {
     },
     /// To run the function of a cross-call.
     Call,
+    /// To let others reclaim memory: one CPU at a time does.
+    Reclaim,
+    /// To make free what waits for a shootdown: one CPU at a time does.
+    Purge,
 }
 
 /// Who waits for whom, for what and how long.
@@ -122,6 +147,8 @@ impl fmt::Display for LateReport {
         match waiting_for {
             WaitingFor::Shootdown { generation } => write!(f, "cpu {late} has not acked generation {generation}")?,
             WaitingFor::Call => write!(f, "cpu {late} has not run a cross-call")?,
+            WaitingFor::Reclaim => write!(f, "cpu {late} has not ended its reclaim of memory")?,
+            WaitingFor::Purge => write!(f, "cpu {late} has not ended its purge of what is unmapped")?,
         }
         write!(f, " for {waited_ticks} ticks, cpu {waiter} waits")
     }

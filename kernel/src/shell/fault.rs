@@ -24,14 +24,15 @@ pub const COMMANDS: &[Command] = &[Command {
     details: "Kinds: panic, read, write, text, execute, stack, opcode, divide, gp, double-free, alloc, other-cpu,\n\
               all-panic (every CPU at once), panic-among-deaf (the others keep their interrupts off), deaf (the last CPU\n\
               keeps its interrupts off for ever and the others wait for it, for 40 s unless watchdog=500ms or so is on\n\
-              the kernel command line). The machine ends with a failing status.\n\
+              the kernel command line), endless-purge and endless-reclaim (a CPU never ends what one at a time does, and\n\
+              others wait for their turn). The machine ends with a failing status.\n\
               Found in debugged caches only (debug=slab): redzone, use-after-free. Found with debug=guard:N only:\n\
               guard-overrun, guard-use-after-free.",
     run: fault,
 }];
 
 /// Name, and what it does.
-pub const KINDS: [(&str, fn()); 19] = [
+pub const KINDS: [(&str, fn()); 21] = [
     ("panic", || panic!("asked for by `fault panic`")),
     ("read", || read(0x10)),
     ("write", || write(0x10)),
@@ -47,6 +48,8 @@ pub const KINDS: [(&str, fn()); 19] = [
     ("all-panic", together::all_panic),
     ("panic-among-deaf", together::panic_among_deaf),
     ("deaf", together::deaf),
+    ("endless-purge", together::endless_purge),
+    ("endless-reclaim", together::endless_reclaim),
     ("redzone", write_past),
     ("use-after-free", write_after_free),
     ("guard-overrun", read_past_guarded),

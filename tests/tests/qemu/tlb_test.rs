@@ -29,6 +29,12 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("tlb-test::a-lock-whose-waiters-serve-nobody-is-noticed", hung),
         Test::new("tlb-test::a-cpu-that-never-answers-is-named", || deaf(script(4, ""))),
         Test::new("tlb-test::a-cpu-that-never-answers-is-named-xapic", || deaf(xapic(script(2, "")))),
+        Test::new("tlb-test::a-purge-that-never-ends-is-named", || {
+            endless("purge", "its purge of what is unmapped", "")
+        }),
+        Test::new("tlb-test::a-reclaim-that-never-ends-is-named", || {
+            endless("reclaim", "its reclaim of memory", "destroy_for_ever")
+        }),
         Test::new("tlb-test::all-cpus-panic-and-one-reports", || one_report(script(8, "fault all-panic"))),
         Test::new("tlb-test::a-panic-stops-cpus-with-interrupts-off", || {
             one_report(script(8, "fault panic-among-deaf"))
@@ -112,6 +118,20 @@ fn deaf(settings: Settings) -> Outcome {
     let shown = run.serial().lines().any(|l| l.starts_with(&format!("cpu {last}: ")) && place(l));
     run.check(shown, || format!("the place of cpu {last}, in the report"))?;
     crashed(&run)?.says(&format!("cpu {last} has not acked generation"))?.passes()
+}
+
+/// Who waits for its turn at something that another CPU never ends names that CPU, and where it is.
+fn endless(kind: &str, what: &str, place: &str) -> Outcome {
+    let cmd = format!("fault endless-{kind}; mem; quit");
+    let run = Run::of(Settings { append: "watchdog=300ms".into(), ..script(3, &cmd) })?;
+    let mut lines = run.serial().lines().map(|line| line.strip_prefix("watchdog: cpu ").unwrap_or_default());
+    let of_cpu = |line: &str, text: &str| Some(line.split_once(text)?.0.to_string());
+    let late = lines.find_map(|line| of_cpu(line, &format!(" has not ended {what} for ")));
+    run.check(late.is_some(), || format!("a CPU that has not ended {what}"))?;
+    let late = late.unwrap_or_default();
+    let is_placed = |line: &str| line.starts_with(&format!("watchdog: cpu {late} is at ")) && line.contains(place);
+    run.check(run.serial().lines().any(is_placed), || format!("cpu {late} in {place}, by NMI"))?;
+    crashed(&run)?.passes()
 }
 
 /// The machine ended by a crash, with one report, whole, in which every other CPU was stopped.

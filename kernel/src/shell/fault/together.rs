@@ -1,13 +1,16 @@
 //! Crashes that take several CPUs: all at once, among CPUs that do not listen, and for want of an answer.
 
 use arch::irq;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use mm::cache::Settings;
 use smp::{Barrier, CpuId, CpuSet};
 
 use crate::console::println;
-use crate::machine::{self, Cpu, SHOOTDOWNS, WORK};
-use crate::per_cpu;
+use crate::machine::{self, Cpu, HEAP, SHOOTDOWNS, WORK};
+use crate::space::{self, Attributes};
 use crate::workers::others;
+use crate::{per_cpu, workers};
 
 /// Starts `job` on CPUs and does `body` here. Neither comes back.
 fn with(cpus: &CpuSet, job: &(dyn Fn(CpuId) + Sync), body: impl FnOnce()) {
@@ -34,7 +37,11 @@ pub(super) fn all_panic() {
 fn listen_to_nobody(has_begun: &AtomicUsize) {
     irq::disable();
     has_begun.fetch_add(1, Ordering::Release);
-    // To ensure that this is a loop and not a halt: an NMI must stop it.
+    compute_for_ever();
+}
+
+/// A loop and not a halt: an NMI must stop it.
+fn compute_for_ever() {
     static IS_OVER: AtomicBool = AtomicBool::new(false);
     while !IS_OVER.load(Ordering::Relaxed) {
         irq::pause();
@@ -65,4 +72,56 @@ pub(super) fn deaf() {
         SHOOTDOWNS.initiate_all(&Cpu);
     };
     with(&others(), &job, || job(per_cpu::this().cpu));
+}
+
+/// The last CPU keeps its interrupts off for ever. All others unmap lazily and purge: one waits for the last to flush, and the
+/// rest for that one.
+pub(super) fn endless_purge() {
+    let Some(deaf) = others().iter().last().filter(|_| workers::nr_available() > 2) else {
+        println!("fault: there are no three CPUs");
+        return;
+    };
+    let nr_deaf = AtomicUsize::new(0);
+    let job = |cpu| {
+        if cpu == deaf {
+            return listen_to_nobody(&nr_deaf);
+        }
+        machine::wait_until(|| nr_deaf.load(Ordering::Acquire) > 0, || false);
+        if let Ok(mapped) = space::map(1, Attributes::READ_WRITE) {
+            // SAFETY: nobody has seen the page.
+            unsafe { space::unmap_lazily(mapped) };
+        }
+        space::purge();
+    };
+    with(&others(), &job, || job(per_cpu::this().cpu));
+}
+
+static NR_ENDLESS: AtomicUsize = AtomicUsize::new(0);
+
+#[inline(never)]
+fn destroy_for_ever(_object: NonNull<u8>) {
+    NR_ENDLESS.fetch_add(1, Ordering::Release);
+    compute_for_ever();
+}
+
+/// A CPU reclaims, and meets a destructor that does not return; this one waits for its turn.
+pub(super) fn endless_reclaim() {
+    let Some(endless) = others().first() else {
+        println!("fault: there is no other CPU");
+        return;
+    };
+    let job = |_| {
+        let settings = Settings { destructor: Some(destroy_for_ever), ..Settings::new("endless", 64, 8) };
+        let Ok(cache) = HEAP.create_cache(settings) else { return };
+        if let Ok(object) = HEAP.cache_alloc(&cache) {
+            // SAFETY: not used any more.
+            let freed = unsafe { HEAP.cache_free(&cache, object) };
+            assert!(freed.is_ok(), "{object:p}: {freed:?}");
+        }
+        HEAP.reclaim();
+    };
+    with(&CpuSet::of(endless), &job, || {
+        machine::wait_until(|| NR_ENDLESS.load(Ordering::Acquire) > 0, || false);
+        HEAP.reclaim();
+    });
 }

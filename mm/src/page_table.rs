@@ -36,6 +36,7 @@
 //!
 //! Called by: the kernel's address-space glue. Lock order: none of its own; interrupts as the caller likes.
 
+mod claim;
 mod format;
 mod protect;
 #[cfg(not(loom))]
@@ -57,6 +58,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use remap::Target;
 use walk::{Slot, Step};
 
+pub use claim::Claim;
 pub use format::{Attributes, Cache, Entry, Format, Level, Tables};
 pub use protect::{Downgraded, Protected};
 #[cfg(not(loom))]

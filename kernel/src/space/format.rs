@@ -25,6 +25,9 @@ const QUARANTINED: u64 = 1 << 9;
 /// Another: "this named a table".
 const QUARANTINED_TABLE: u64 = 1 << 10;
 
+/// A bit that the hardware ignores in every entry: this leaf is claimed.
+const CLAIMED: u64 = 1 << 11;
+
 impl X86Format {
     pub(super) fn new(no_execute: NoExecute) -> Self {
         Self { _no_execute: no_execute }
@@ -107,6 +110,10 @@ impl Format for X86Format {
         };
         // A leaf is made accessed and dirty, so there is nothing of the hardware's to keep.
         self.leaf(level, phys, attributes)
+    }
+
+    fn with_claim(&self, value: u64, is_claimed: bool) -> u64 {
+        if is_claimed { value | CLAIMED } else { value & !CLAIMED }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ranges that the heap has mapped and unmapped by their address alone: large objects, for which no adjacent frames are
 //! left. The arena knows how long each is, and the frame table whose.
 //!
-//! Lock order: the lock by which one of two frees comes second is taken alone. Called by: the heap, through
-//! [`Machine`](mm::machine::Machine); the trials.
+//! Two frees of one range: the first claims its first leaf, with no lock and interrupts as they are, and the second is
+//! refused. Called by: the heap, through [`Machine`](mm::machine::Machine); the trials.
 
 use core::ptr::NonNull;
 
@@ -10,11 +10,9 @@ use mm::arena::VirtRange;
 use mm::error::{Error, Result};
 use mm::frame::{Frame, PAGE_SIZE};
 use mm::frame_table::Kind;
-use mm::lock::Lock;
 use mm::page_table::{Attributes, Level};
 
 use super::{SPACE, kind_of, large, largest_leaf, lazy, map_as, take_out, zero};
-use crate::machine::Cpu;
 use crate::per_cpu;
 
 /// Pages for the heap, when no adjacent frames are left for all of it: with large leaves, where some are adjacent.
@@ -74,16 +72,14 @@ fn leads_to_large(addr: usize) -> bool {
 ///
 /// Nobody uses the range any more.
 pub unsafe fn free_pages(addr: usize) -> Result<()> {
-    /// One at a time, so that a second free of the same range finds it gone.
-    static FREEING: Lock<(), Cpu> = Lock::new(());
-    // The length first: whoever waits for the arena's lock serves drains, and a destructor that one runs may come here.
-    let range = pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(Error::Foreign { addr })?;
+    let foreign = Error::Foreign { addr };
+    pages_at(addr).ok_or(foreign)?;
     let token = {
-        let _freeing = FREEING.lock();
-        if !leads_to_large(addr) {
-            return Err(Error::Foreign { addr });
-        }
-        // Out of sight of `pages_at` from here on: the entries are quarantined.
+        // Of two frees of one range the second finds it claimed, or gone. The other waits for nobody, nor do others.
+        let _claim = SPACE.get().and_then(|space| space.tables.claim(addr)).ok_or(foreign)?;
+        // Asked again: another range may lie there since the first look. Who has claimed this one keeps it from changing.
+        let range = pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(foreign)?;
+        // Out of sight of `pages_at` from here on: the entries are quarantined, and stay so while the token is not spent.
         // SAFETY: as promised by the caller.
         unsafe { take_out(range) }
     };

@@ -3,6 +3,7 @@
 //!
 //! Each trial leaves memory as it was. Called by: the shell's `space test`.
 
+mod frees;
 mod shortage;
 
 use core::ptr::NonNull;
@@ -73,7 +74,7 @@ pub struct Trial {
 }
 
 /// All of them.
-pub static TRIALS: [Trial; 9] = [
+pub static TRIALS: [Trial; 10] = [
     Trial { name: "ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", run: sizes },
     Trial { name: "read-write to read-only is in force everywhere", run: rights },
     Trial { name: "executable to not executable is in force everywhere", run: execution },
@@ -81,6 +82,7 @@ pub static TRIALS: [Trial; 9] = [
     Trial { name: "a part of a large leaf loses its rights, the rest keeps them", run: parts },
     Trial { name: "leaves change size and memory under the eyes of all CPUs", run: remaps },
     Trial { name: "stacks and their guard pages cannot be unmapped", run: stacks },
+    Trial { name: "of the frees of one range by all CPUs at once all but one are refused", run: frees::at_once },
     Trial { name: "out of frames: what waits is purged before a request is refused", run: shortage::out_of_frames },
     Trial {
         name: "out of addresses: what waits is purged before a request is refused",

@@ -130,6 +130,9 @@ pub trait Format {
 
     /// Leaf `value` with other attributes, and with the bits that the hardware has set kept.
     fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64;
+
+    /// Leaf `value` with or without a mark, which the hardware ignores and which makes no difference to what it says.
+    fn with_claim(&self, value: u64, is_claimed: bool) -> u64;
 }
 
 /// Where tables live.

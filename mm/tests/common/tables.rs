@@ -18,6 +18,7 @@ const UNCACHED: u64 = 1 << 4;
 const LARGE: u64 = 1 << 7;
 const QUARANTINED: u64 = 1 << 9;
 const QUARANTINED_TABLE: u64 = 1 << 10;
+const CLAIMED: u64 = 1 << 11;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDR: u64 = 0x000f_ffff_ffff_f000;
 
@@ -65,6 +66,10 @@ impl Format for Bits {
 
     fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64 {
         self.leaf(level, value & ADDR, attributes)
+    }
+
+    fn with_claim(&self, value: u64, is_claimed: bool) -> u64 {
+        if is_claimed { value | CLAIMED } else { value & !CLAIMED }
     }
 }
 

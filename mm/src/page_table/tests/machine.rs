@@ -14,6 +14,7 @@ pub(super) const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const QUARANTINED: u64 = 1 << 9;
 const QUARANTINED_TABLE: u64 = 1 << 10;
+const CLAIMED: u64 = 1 << 11;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDR: u64 = 0x000f_ffff_ffff_f000;
 
@@ -80,6 +81,10 @@ impl Format for LikeX86 {
 
     fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64 {
         value & (ADDR | ACCESSED | DIRTY) | Self::flags(level, attributes)
+    }
+
+    fn with_claim(&self, value: u64, is_claimed: bool) -> u64 {
+        if is_claimed { value | CLAIMED } else { value & !CLAIMED }
     }
 }
 

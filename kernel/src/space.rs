@@ -327,6 +327,15 @@ pub fn leaves(range: VirtRange) -> impl Iterator<Item = Leaf> {
     SPACE.get().into_iter().flat_map(move |space| space.tables.leaves(range))
 }
 
+/// The page before a range that is not free, or the one behind it, if it is mapped; there is nobody to whom it could belong.
+pub fn mapped_guard(range: VirtRange) -> Option<usize> {
+    let end = range.start().checked_add(range.nr_pages() * PAGE_SIZE)?;
+    let is_mapped = |&addr: &usize| VirtRange::new(addr, 1).is_some_and(|page| leaves(page).next().is_some());
+    let look = || [range.start() - PAGE_SIZE, end].into_iter().find(is_mapped);
+    // The range may be gone by now, and the page somebody's.
+    look().and_then(|_| arena()?.look_at(range, look)?)
+}
+
 /// What the frame at physical address `phys` is accounted for as; `None` if it is no memory.
 pub fn kind_at(phys: u64) -> Option<Kind> {
     Some(HEAP.frames().table().get(Frame::containing(phys)?)?.kind())

@@ -430,3 +430,18 @@ proptest! {
         check_empty(&test, &arena);
     }
 }
+
+#[test]
+fn a_range_is_looked_at_only_while_it_is_not_free() {
+    let test = TestHeap::new(256);
+    for (options, nr_pages) in [(plain(), 3), (plain(), 40)] {
+        let arena = new_arena(&test, 1 << 12, options);
+        let range = arena.alloc(nr_pages).expect("addresses");
+        let part = VirtRange::new(range.start(), nr_pages - 1).expect("canonical");
+        let late = VirtRange::new(range.start() + PAGE_SIZE, nr_pages - 1).expect("canonical");
+        assert_eq!([part, late].map(|other| arena.look_at(other, || ())), [None, None]);
+        assert_eq!(arena.look_at(range, || 7), Some(7));
+        free(&arena, range);
+        assert_eq!(arena.look_at(range, || 7), None);
+    }
+}

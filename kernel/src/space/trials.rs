@@ -4,6 +4,7 @@
 //! Each trial leaves memory as it was. Called by: the shell's `space test`.
 
 mod frees;
+mod guards;
 mod shortage;
 
 use core::ptr::NonNull;
@@ -74,7 +75,7 @@ pub struct Trial {
 }
 
 /// All of them.
-pub static TRIALS: [Trial; 10] = [
+pub static TRIALS: [Trial; 11] = [
     Trial { name: "ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", run: sizes },
     Trial { name: "read-write to read-only is in force everywhere", run: rights },
     Trial { name: "executable to not executable is in force everywhere", run: execution },
@@ -83,6 +84,7 @@ pub static TRIALS: [Trial; 10] = [
     Trial { name: "leaves change size and memory under the eyes of all CPUs", run: remaps },
     Trial { name: "stacks and their guard pages cannot be unmapped", run: stacks },
     Trial { name: "of the frees of one range by all CPUs at once all but one are refused", run: frees::at_once },
+    Trial { name: "a guard page that is mapped is found, and one of a range that is gone is none", run: guards::found },
     Trial { name: "out of frames: what waits is purged before a request is refused", run: shortage::out_of_frames },
     Trial {
         name: "out of addresses: what waits is purged before a request is refused",

@@ -49,6 +49,13 @@ impl<M: Machine> SharedArena<M> {
         }
     }
 
+    /// Asks `look` if `range` is one that is not free: with the lock held, so that it stays so meanwhile, and nobody is given
+    /// the guards at its ends. For a few steps, which take no lock.
+    pub fn look_at<R>(&self, range: VirtRange, look: impl FnOnce() -> R) -> Option<R> {
+        let arena = self.arena.lock();
+        (arena.size_of(range.start()) == Some(range.nr_pages())).then(look)
+    }
+
     /// Free space by size. In time proportional to the free segments, with the lock held.
     pub fn free_space(&self) -> FreeSpace {
         self.arena.lock().free_space()

@@ -106,7 +106,7 @@ pub(super) fn print(arena: &SharedArena<Cpu>, format: Format, shows_all: bool) -
     for_each(arena, |it| {
         let (about, nr_mapped) = look_at(it);
         guards.nr_ranges += u64::from(!it.is_cached);
-        guards.first = guards.first.or_else(|| mapped_guard(it.range));
+        guards.first = guards.first.or_else(|| space::mapped_guard(it.range));
         let place = rows.iter().position(|row| row.as_ref().is_none_or(|row| row.about == about));
         let row = &mut rows[place.unwrap_or(MAX_ROWS - 1)];
         let row = row.get_or_insert(Row { about, nr_ranges: 0, nr_pages: 0, nr_mapped: 0 });
@@ -152,11 +152,4 @@ pub(super) fn print(arena: &SharedArena<Cpu>, format: Format, shows_all: bool) -
         }
     })?;
     Ok(guards)
-}
-
-/// The page before a range, or the one behind it, if it is mapped.
-fn mapped_guard(range: VirtRange) -> Option<usize> {
-    let end = range.start().checked_add(range.nr_pages() * PAGE_SIZE)?;
-    let is_mapped = |&addr: &usize| VirtRange::new(addr, 1).is_some_and(|page| space::leaves(page).next().is_some());
-    [range.start() - PAGE_SIZE, end].into_iter().find(is_mapped)
 }

@@ -1,7 +1,7 @@
 //! The faults that the kernel command line asks for. What each is for: `kernel::chaos`.
 
-use arch::control::{self, Register};
-use kernel::chaos::{self, Chaos};
+use arch::control;
+use kernel::chaos::Chaos;
 use kernel::words::key_value;
 
 use crate::{boot, bootinfo, per_cpu};
@@ -32,16 +32,7 @@ pub fn disturb_this_cpu() {
         if let (Chaos::Parity { cpu, register }, Some(features)) = (chaos, boot::features())
             && cpu == me
         {
-            control::disturb_this_cpu(
-                features,
-                match register {
-                    chaos::Register::Cr0 => Register::Cr0,
-                    chaos::Register::Cr4 => Register::Cr4,
-                    chaos::Register::Efer => Register::Efer,
-                    chaos::Register::Pat => Register::Pat,
-                    chaos::Register::Mtrr => Register::Mtrr,
-                },
-            );
+            control::disturb_this_cpu(features, register);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A figure with a decimal point is rounded down to its last digit; one without is exact. So `99.9 %` never hides the
 //! loss of one by calling it 100, and `64 MiB` is 64 MiB to the byte. All of them honour width, fill and alignment
-//! (`{:>12}`), and stand to the right if nothing is said.
+//! (`{:>12}`), and stand to the right if nothing is said; but for [`Things`], which are part of a sentence.
 //!
 //! Called by: whoever prints, in the kernel and in the tools that describe recordings.
 
@@ -18,6 +18,10 @@ pub struct Bytes(pub u64);
 /// A count with its thousands set apart: `1,234,567`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u64);
+
+/// A count with the name of what is counted, which is regular: `1 round`, `1,234 rounds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Things<'a>(pub u64, pub &'a str);
 
 /// A time in nanoseconds, in the unit that suits it: `412 ns`, `3.61 us`, `5 s`, `125 s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,13 @@ impl fmt::Display for Count {
         let mut text = Text::new();
         write_grouped(&mut text, self.0)?;
         text.pad(f)
+    }
+}
+
+impl fmt::Display for Things<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, name) = *self;
+        write!(f, "{} {name}{}", Count(count), if count == 1 { "" } else { "s" })
     }
 }
 
@@ -168,6 +179,13 @@ impl Write for Text {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(Things(1, "round").to_string(), "1 round");
+        assert_eq!(Things(0, "round").to_string(), "0 rounds");
+        assert_eq!(Things(1234, "page").to_string(), "1,234 pages");
+    }
 
     #[test]
     fn sizes_without_a_point_are_exact() {

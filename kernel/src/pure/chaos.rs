@@ -17,6 +17,7 @@
 //! Called by: boot and the shell, to complain of what cannot be understood; and by the commands concerned.
 
 use crate::units;
+use arch::control::Register;
 
 /// A word behind `chaos=`, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,21 +59,14 @@ pub enum Chaos {
     },
 }
 
-/// A register that all CPUs must have alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Register {
-    Cr0,
-    Cr4,
-    Efer,
-    Pat,
-    Mtrr,
-}
-
-impl Register {
-    const ALL: [(&'static str, Self); 5] =
-        [("cr0", Self::Cr0), ("cr4", Self::Cr4), ("efer", Self::Efer), ("pat", Self::Pat), ("mtrr", Self::Mtrr)];
-}
+/// The names of the registers of `parity`, which are `arch`'s.
+const REGISTERS: [(&str, Register); 5] = [
+    ("cr0", Register::Cr0),
+    ("cr4", Register::Cr4),
+    ("efer", Register::Efer),
+    ("pat", Register::Pat),
+    ("mtrr", Register::Mtrr),
+];
 
 /// The lies that our loader knows: the names of `loader/src/lies.rs`.
 pub const MP_LIES: [&str; 17] = [
@@ -116,7 +110,7 @@ impl Chaos {
             }
             "parity" => {
                 let (cpu, register) = value.split_once(':')?;
-                let (_, register) = Register::ALL.into_iter().find(|(name, _)| *name == register)?;
+                let (_, register) = REGISTERS.into_iter().find(|(name, _)| *name == register)?;
                 Some(Self::Parity { cpu: units::number(cpu).ok()?, register })
             }
             "poison-reclaimed" if !word.contains(':') => Some(Self::PoisonReclaimed),

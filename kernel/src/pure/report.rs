@@ -1,6 +1,6 @@
 //! Answers for people and for programs from one description: a table or a page of figures, or one JSON object a line.
 //!
-//! A column or figure has one name for both. What a cell is decides how it is shown: to people with its unit and its
+//! A column or figure has one name for both, but that its words are set apart by blanks for people. What a cell is decides how it is shown: to people with its unit and its
 //! thousands set apart, to programs as a bare number whose name ends with the unit (`size` becomes `size_bytes`). Every
 //! object begins with a `kind` that says what it describes, so that a program can pick its lines out of a log.
 //!
@@ -123,6 +123,19 @@ pub fn table<const N: usize>(
     table::print(out, headings, |row| rows(&mut |cells| row(cells.each_ref().map(|cell| cell as &dyn Display))))
 }
 
+/// A name whose words are joined by underscores, as people read it.
+struct Words<'a>(&'a str);
+
+impl Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, word) in self.0.split('_').enumerate() {
+            f.write_str(if nth == 0 { "" } else { " " })?;
+            f.write_str(word)?;
+        }
+        (self.0.len()..f.width().unwrap_or(0)).try_for_each(|_| f.write_char(' '))
+    }
+}
+
 /// One figure of a page: its name for both, its value, and what it means for people who do not know.
 pub type Figure<'a> = (&'static str, Cell<'a>, &'static str);
 
@@ -139,7 +152,7 @@ pub fn page(out: &mut dyn Write, format: Format, kind: &str, sections: &[(&str, 
         writeln!(out, "  {title}")?;
         for (name, cell, meaning) in *figures {
             let gap = if meaning.is_empty() { "" } else { "   " };
-            writeln!(out, "    {name:<24} {cell:>12}{gap}{meaning}")?;
+            writeln!(out, "    {:<24} {cell:>12}{gap}{meaning}", Words(name))?;
         }
     }
     Ok(())
@@ -197,11 +210,11 @@ mod tests {
         assert_eq!(
             text,
             "  objects\n    \
-             buf_size                         64 B   asked for\n    \
+             buf size                         64 B   asked for\n    \
              id                              12345   which\n  \
              times\n    \
              wait                          1.50 us\n    \
-             objects_per_slab                 2.50   neighbours\n"
+             objects per slab                 2.50   neighbours\n"
         );
         assert_eq!(
             json,

@@ -1,7 +1,7 @@
 //! `space`: what waits for a purge, page tables, the tuning of lazy unmapping; and trials of all that.
 
 use kernel::args::{ArgError, Args};
-use kernel::figures::Count;
+use kernel::figures::{Count, Things};
 
 use super::{Command, Status, tlb};
 use crate::baseline::Baseline;
@@ -30,7 +30,8 @@ fn run<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     space::set_lazy_limits(ranges, pages);
     if is_purge {
         let purged = space::purge();
-        println!("space: {} ranges purged, {} pages", Count(purged.nr_ranges as u64), Count(purged.nr_pages as u64));
+        let (ranges, pages) = (Things(purged.nr_ranges as u64, "range"), Things(purged.nr_pages as u64, "page"));
+        println!("space: {ranges} purged, {pages}");
     }
     if is_test {
         return Ok(test());

@@ -9,7 +9,7 @@ mod threshold;
 use alloc::vec::Vec;
 
 use kernel::args::{ArgError, Args};
-use kernel::figures::{Count, Ratio};
+use kernel::figures::{Count, Ratio, Things};
 use kernel::json;
 use kernel::report::Format;
 use smp::shootdown::{Mode, Settings};
@@ -51,7 +51,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     args.finish(usage)?;
     if let Some(nr_pages) = flush_pages {
         SHOOTDOWNS.settings().set_full_flush_pages(nr_pages as usize);
-        println!("tlb: up to {nr_pages} pages are flushed one by one");
+        println!("tlb: up to {} are flushed one by one", Things(nr_pages, "page"));
     }
     match verb {
         None if flush_pages.is_some() => return Ok(Status::Ok),
@@ -68,7 +68,7 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     let counted = counts_with_busy_cpus(nr_pages);
     space::set_lazy_limits(default_ranges, default_pages);
     let Some(([naive, single, batched, lazy], nr_purges)) = counted else {
-        println!("tlb: stopped, or no memory for {nr_pages} pages");
+        println!("tlb: stopped, or no memory for {}", Things(nr_pages as u64, "page"));
         return Ok(Status::Failed);
     };
     company::wait_until_idle(&workers::others());
@@ -82,13 +82,14 @@ fn tlb<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         return Ok(print_json(nr_pages, counts));
     }
     println!(
-        "tlb: {} CPUs, {nr_pages} single-page unmaps; writes to the interrupt command register:",
-        per_cpu::all().count()
+        "tlb: {}, {}; writes to the interrupt command register:",
+        Things(per_cpu::all().count() as u64, "CPU"),
+        Things(nr_pages as u64, "single-page unmap"),
     );
     for (name, count) in counts {
         println!("  {name:<18} {:>8}   {:.3} per page", Count(count), Ratio(count, nr_pages as u64));
     }
-    println!("tlb: {nr_purges} rounds made the lazily unmapped pages free");
+    println!("tlb: {} made the lazily unmapped pages free", Things(nr_purges, "round"));
     Ok(Status::Ok)
 }
 
@@ -170,7 +171,7 @@ unsafe fn unmap_one_by_one(ranges: &mut Vec<Mapped>) {
         unsafe { space::unmap(range) };
         if second.has_passed() {
             second = Deadline::after_ns(1_000_000_000);
-            println!("tlb: {} pages to go", Count(ranges.len() as u64));
+            println!("tlb: {} to go", Things(ranges.len() as u64, "page"));
         }
     }
 }

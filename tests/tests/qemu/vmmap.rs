@@ -19,6 +19,11 @@ pub(crate) fn tests() -> Vec<Test> {
         let of = |kind: &str| rows.iter().filter(|row| row["kind"] == kind).cloned().collect::<Vec<_>>();
         let number = |row: &Value, key: &str| row[key].as_u64().unwrap_or(u64::MAX);
 
+        // Programs read names, people words.
+        run.check(["largest free ", "depot visits ", "tag frames "].iter().all(|words| text.contains(words)), || {
+            format!("figures by names of words, found {text}")
+        })?;
+
         // Text alone is executable, and nothing of that is writable.
         let rights: Vec<_> =
             of("vmmap_region").iter().map(|row| (row["region"].clone(), row["rights"].clone())).collect();

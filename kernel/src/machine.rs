@@ -3,7 +3,7 @@
 //! Called by: `mm` ([`Machine`]) and `smp` ([`Hardware`]) through their traits, on every path that leaves pure code.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arch::apic::{self, LocalApic};
 use arch::{irq, tlb, tsc};
@@ -14,7 +14,7 @@ use mm::heap::Heap;
 use mm::machine::{Awaited, Machine};
 use smp::shootdown::Mode;
 use smp::watchdog::{self, WaitingFor};
-use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, Shootdown, WorkSlots};
+use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, Shootdown, Shorthand, WorkSlots};
 use spin::Once;
 
 use crate::console::log;
@@ -46,9 +46,8 @@ pub fn nr_ipis() -> u64 {
     NR_OTHER_IPIS.load(Ordering::Relaxed) + per_cpu::all().map(for_shootdowns).sum::<u64>()
 }
 
-/// How many CPUs the machine has, if all of them run this kernel: then an interrupt to all others is one to all but
-/// self. 0 otherwise. It never changes back: with a CPU that has left, no set of targets is so large any more.
-static NR_PRESENT: AtomicUsize = AtomicUsize::new(0);
+/// Whether an interrupt to all others is one to all but self.
+static SHORTHAND: Shorthand = Shorthand::new();
 
 /// Makes the local APIC known. Before the first interrupt is sent or ended.
 pub fn set_apic(apic: LocalApic) {
@@ -88,7 +87,7 @@ pub fn use_broadcast(broadcast: tlb::Broadcast) {
 
 /// States that every CPU that could take an interrupt runs this kernel.
 pub fn allow_broadcast() {
-    NR_PRESENT.store(SHOOTDOWNS.online().len(), Ordering::Relaxed);
+    SHORTHAND.allow(SHOOTDOWNS.online().len());
 }
 
 /// Tells the local APIC that the interrupt in service is handled.
@@ -331,7 +330,7 @@ unsafe impl Hardware for Cpu {
 /// Sends `vector` to each of `targets`, which are online and not this CPU, with as few writes as the mode allows; returns
 /// how many: one to all others of the machine, else one for each cluster, or in xAPIC mode for each CPU.
 fn send(apic: &LocalApic, vector: u8, targets: &CpuSet) -> core::result::Result<usize, apic::SendError> {
-    if targets.len() + 1 == NR_PRESENT.load(Ordering::Relaxed) {
+    if SHORTHAND.reaches_only(targets) {
         return apic.broadcast_all_but_self(vector).map(|nr_writes| nr_writes as usize);
     }
     let apic_id = |cpu| per_cpu::of(cpu).map_or(0, per_cpu::PerCpu::apic_id);

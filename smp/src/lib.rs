@@ -29,6 +29,7 @@
 //! | [`per_cpu`] | [`PerCpu`], one padded slot for each CPU |
 //! | [`hardware`] | the [`Hardware`] trait |
 //! | [`shootdown`] | [`Shootdown`]: TLB shootdown by generations |
+//! | [`shorthand`] | [`Shorthand`]: when one interrupt to all but self will do |
 //! | [`cross_call`] | [`CrossCall`]: run a function on other CPUs, now, in their interrupt handler |
 //! | [`work`] | [`WorkSlots`]: give an idle CPU a long job |
 //! | [`barrier`] | [`Barrier`]: a reusable meeting of n CPUs |
@@ -52,6 +53,7 @@ pub mod hardware;
 pub mod per_cpu;
 mod poll;
 pub mod shootdown;
+pub mod shorthand;
 pub mod watchdog;
 pub mod work;
 
@@ -62,5 +64,6 @@ pub use cross_call::{CallError, CrossCall};
 pub use hardware::{Broadcast, Hardware, IpiKind};
 pub use per_cpu::PerCpu;
 pub use shootdown::{PageRange, Round, Shootdown};
+pub use shorthand::Shorthand;
 pub use watchdog::LateReport;
 pub use work::{StartError, WorkSlots};

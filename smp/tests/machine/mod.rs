@@ -18,8 +18,9 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
+use smp::shootdown::Presence;
 use smp::sync::{AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence, unordered};
-use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, PageRange, Shootdown, WorkSlots};
+use smp::{CpuId, CpuSet, CrossCall, Hardware, IpiKind, LateReport, PageRange, Shootdown, Shorthand, WorkSlots};
 
 #[cfg(loom)]
 pub(crate) use loom::thread;
@@ -74,6 +75,9 @@ pub(crate) struct Machine<const N: usize> {
     pub(crate) watchdog_ticks: unordered::AtomicU64,
     pub(crate) late_reports: Mutex<Vec<LateReport>>,
     pub(crate) nr_ipis: unordered::AtomicUsize,
+    pub(crate) shorthand: Shorthand,
+    /// Interrupts that were sent to all but self.
+    pub(crate) nr_shorthands: unordered::AtomicUsize,
     pub(crate) nr_page_flushes: unordered::AtomicUsize,
     /// How many of these there had been when the last interrupt was sent.
     pub(crate) nr_page_flushes_at_send: unordered::AtomicUsize,
@@ -118,6 +122,8 @@ impl<const N: usize> Machine<N> {
             watchdog_ticks: unordered::AtomicU64::new(u64::MAX),
             late_reports: Mutex::new(Vec::new()),
             nr_ipis: unordered::AtomicUsize::new(0),
+            shorthand: Shorthand::new(),
+            nr_shorthands: unordered::AtomicUsize::new(0),
             nr_page_flushes: unordered::AtomicUsize::new(0),
             nr_page_flushes_at_send: unordered::AtomicUsize::new(usize::MAX),
             nr_full_flushes: unordered::AtomicUsize::new(0),
@@ -307,12 +313,21 @@ unsafe impl<const N: usize> Hardware for Cpu<N> {
             return targets.len();
         }
         fence(Ordering::SeqCst);
-        for target in targets.iter() {
+        // As the machine has it: the shorthand goes to every other CPU, whatever that runs.
+        let is_shorthand = self.machine.shorthand.reaches_only(targets);
+        let all_others = || -> CpuSet { CpuId::first(N).filter(|&cpu| cpu != self.id).collect() };
+        let reached = if is_shorthand { all_others() } else { *targets };
+        let takes_part = |cpu| self.machine.shootdown.presence(cpu) != Presence::Offline;
+        assert!(!is_shorthand || reached.iter().all(takes_part), "an interrupt to a CPU that takes no part: {reached}");
+        for target in reached.iter() {
             self.machine.irr[target.index()].fetch_or(bit(kind), Ordering::Release);
         }
         self.machine.nr_ipis.fetch_add(targets.len(), Relaxed);
         self.machine.nr_page_flushes_at_send.store(self.machine.nr_page_flushes.load(Relaxed), Relaxed);
-        targets.len()
+        if is_shorthand {
+            self.machine.nr_shorthands.fetch_add(1, Relaxed);
+        }
+        if is_shorthand { 1 } else { targets.len() }
     }
 
     fn flush_page(&self, address: usize) {

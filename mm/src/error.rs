@@ -18,6 +18,8 @@ pub enum Metadata {
     Magazine,
     /// A depot's stack: what was left of it is dropped.
     Depot,
+    /// An entry of a magazine of address ranges: the range that stood there is nobody's for good.
+    Range,
 }
 
 impl fmt::Display for Metadata {
@@ -27,6 +29,7 @@ impl fmt::Display for Metadata {
             Self::SlabList => "a list of slabs",
             Self::Magazine => "a magazine",
             Self::Depot => "a stack of magazines",
+            Self::Range => "a range in a magazine",
         })
     }
 }
@@ -101,7 +104,7 @@ pub enum Error {
     Corrupt {
         /// What was overwritten.
         what: Metadata,
-        /// The slab's or magazine's address, or what stood where one should be.
+        /// The slab's, magazine's or range's address, or what stood where one should be.
         addr: usize,
     },
     /// The cache still has objects out.
@@ -127,6 +130,9 @@ impl fmt::Display for Error {
             Error::NotMapped { addr } => write!(f, "{addr:#x} is not mapped"),
             Error::InUse { addr } => write!(f, "{addr:#x} is in use already"),
             Error::WouldSplit { addr } => write!(f, "{addr:#x} is inside a large page that would have to be split"),
+            Error::Corrupt { what: what @ Metadata::Range, addr } => {
+                write!(f, "{what} was overwritten with {addr:#x} and is out of use")
+            }
             Error::Corrupt { what, addr } => write!(f, "{what} at {addr:#x} was overwritten and is out of use"),
             Error::Busy { nr_objects } => write!(f, "{nr_objects} objects are still out"),
         }

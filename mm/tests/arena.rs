@@ -1,6 +1,8 @@
 //! The arena of all CPUs: its magazines, what they check, what they give back, and who owns which address at any time.
 
 mod common;
+#[path = "arena/corruption.rs"]
+mod corruption;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

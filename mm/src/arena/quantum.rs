@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::VirtRange;
 use super::shared::SharedArena;
 use crate::depot::Depot;
-use crate::error::Error;
+use crate::error::{Error, Metadata};
 use crate::frame::PAGE_SIZE;
 use crate::machine::Machine;
 use crate::magazine_layer::Source;
@@ -47,6 +47,8 @@ pub(super) struct Quantum<M> {
     /// Of these, ranges that were freed past the magazines: by an interrupt that landed on their holder, and when there was
     /// no memory for a magazine.
     pub(super) nr_direct_frees: AtomicU64,
+    /// Rounds that a CPU took out of its magazine, to hand them out, and that were no ranges.
+    pub(super) nr_refused: AtomicU64,
 }
 
 impl<M: Machine> Quantum<M> {
@@ -59,7 +61,16 @@ impl<M: Machine> Quantum<M> {
             nr_fetched: AtomicU64::new(0),
             nr_returned: AtomicU64::new(0),
             nr_direct_frees: AtomicU64::new(0),
+            nr_refused: AtomicU64::new(0),
         }
+    }
+
+    /// Drops a round that left a magazine to be handed out, and is no range that lies in one: the magazine was overwritten.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refuse(&self, round: NonNull<u8>) {
+        self.nr_refused.fetch_add(1, Relaxed);
+        M::report(overwritten(round.addr().get()));
     }
 }
 
@@ -85,7 +96,7 @@ impl<M: Machine> Ranges<'_, M> {
         for (error, round) in errors.iter_mut().zip(batch) {
             let addr = round.map_or(0, |round| round.addr().get());
             if !self.arena.states.remove(addr, self.nr_pages()) {
-                *error = Some(Error::Foreign { addr });
+                *error = Some(overwritten(addr));
             }
         }
         let mut arena = self.arena.arena.lock();
@@ -142,6 +153,11 @@ impl<M: Machine> Source<M> for Ranges<'_, M> {
     fn give_back(&self, _supply: &Supply<M>, rounds: &[Option<NonNull<u8>>]) {
         rounds.chunks(BATCH).for_each(|batch| self.put(batch));
     }
+}
+
+/// What is reported of a magazine in which `addr` stood, and not a range. The range that was there before stays out of use.
+fn overwritten(addr: usize) -> Error {
+    Error::Corrupt { what: Metadata::Range, addr }
 }
 
 /// The round that stands for a range. There is none for address 0, where no arena has a range.

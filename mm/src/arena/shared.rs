@@ -95,19 +95,23 @@ impl<M: Machine> SharedArena<M> {
     #[inline]
     pub fn alloc(&self, nr_pages: usize) -> Result<VirtRange> {
         let index = nr_pages.wrapping_sub(1);
-        if index < self.nr_quanta
-            && let Some(round) = Self::magazines(index).pop::<M>()
+        let round = if index < self.nr_quanta { Self::magazines(index).pop::<M>() } else { None };
+        if let Some(round) = round
             && self.states.take_out(round.addr().get(), nr_pages)
         {
             return Ok(range_at(round, nr_pages));
         }
-        self.alloc_slow(nr_pages)
+        self.alloc_slow(nr_pages, round)
     }
 
+    /// `refused` is what this CPU's magazine held on top, if that was no range.
     #[cold]
     #[inline(never)]
-    fn alloc_slow(&self, nr_pages: usize) -> Result<VirtRange> {
+    fn alloc_slow(&self, nr_pages: usize, refused: Option<NonNull<u8>>) -> Result<VirtRange> {
         let index = nr_pages.wrapping_sub(1);
+        if let Some(round) = refused {
+            self.quanta[index].refuse(round);
+        }
         if index < self.nr_quanta
             && let Some(range) = self.alloc_quantum(index)
         {
@@ -128,8 +132,7 @@ impl<M: Machine> SharedArena<M> {
             if self.states.take_out(round.addr().get(), index + 1) {
                 return Some(range_at(round, index + 1));
             }
-            // The magazine was overwritten: no such range was in it.
-            M::report(Error::Foreign { addr: round.addr().get() });
+            self.quanta[index].refuse(round);
         }
     }
 

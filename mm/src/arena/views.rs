@@ -84,6 +84,8 @@ impl<M: Machine> SharedArena<M> {
                 sum.nr_frees += counters.nr_frees;
                 sum.nr_cached += counters.nr_rounds;
             }
+            // A magazine counts what leaves it, be it a range or not.
+            sum.nr_allocs = sum.nr_allocs.saturating_sub(quantum.nr_refused.load(Relaxed));
             sum
         })
     }

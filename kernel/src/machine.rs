@@ -262,6 +262,10 @@ unsafe impl Machine for Cpu {
         space::is_purging()
     }
 
+    fn reclaim_ranges() {
+        space::reclaim_ranges();
+    }
+
     fn timestamp() -> u64 {
         tsc::read_serialised()
     }

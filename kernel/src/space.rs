@@ -348,6 +348,13 @@ pub fn drain_this_cpu() {
     }
 }
 
+/// Has this CPU's magazines of addresses, and the depots, give back what they hold.
+pub fn reclaim_ranges() {
+    if let Some(space) = SPACE.get() {
+        space.arena.reclaim_here();
+    }
+}
+
 /// Physical address of the root table.
 pub fn root() -> u64 {
     space().tables.root()

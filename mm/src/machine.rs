@@ -125,6 +125,12 @@ pub unsafe trait Machine: Send + Sync + 'static {
     fn is_purging() -> bool {
         false
     }
+    /// Has what lies in this CPU's magazines of ranges and in their depots go back to the arena
+    /// ([`SharedArena::reclaim_here`](crate::arena::SharedArena::reclaim_here)): addresses are no memory, but the magazines
+    /// that they lie in are. Called when memory is short, in a reclaim, with no lock of this crate held; waits for nobody and
+    /// asks for no memory. The other CPUs' magazines are [`Machine::drain_other_cpus`]'s to drain. A machine without quantum
+    /// caches has nothing to do, which is the default.
+    fn reclaim_ranges() {}
 
     /// A clock that this CPU can read in any context, in ticks of its own length; asked only while latencies are recorded
     /// ([`crate::latency`]). What came before is done, what comes after has not begun. Without one, all take no time.

@@ -3,6 +3,8 @@
 mod common;
 #[path = "arena/corruption.rs"]
 mod corruption;
+#[path = "arena/shortage.rs"]
+mod shortage;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -165,6 +167,7 @@ fn with_static_arena(test: &TestHeap, nr_pages: usize, body: impl FnOnce(&'stati
     body(arena);
     on_interrupt(None);
     test.on_drain(None);
+    test.on_reclaim_of_ranges(None);
     check_empty(test, arena);
     ARENA.set(None);
     // SAFETY: made above by Box.

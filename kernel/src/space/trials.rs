@@ -47,6 +47,13 @@ pub enum Wrong {
         /// How many of 4 KiB, 2 MiB, 1 GiB.
         counts: [usize; 3],
     },
+    /// Ranges lie in magazines that should be empty, or lie in none that should be full.
+    Cached {
+        /// When.
+        what: &'static str,
+        /// How many.
+        nr_ranges: u64,
+    },
 }
 
 impl core::fmt::Display for Wrong {
@@ -60,6 +67,7 @@ impl core::fmt::Display for Wrong {
             Self::Leaves { what, counts: [small, large, huge] } => {
                 write!(f, "{what}: {small} leaves of 4 KiB, {large} of 2 MiB, {huge} of 1 GiB")
             }
+            Self::Cached { what, nr_ranges } => write!(f, "{what}: {nr_ranges} ranges in magazines"),
         }
     }
 }
@@ -75,7 +83,7 @@ pub struct Trial {
 }
 
 /// All of them.
-pub static TRIALS: [Trial; 11] = [
+pub static TRIALS: [Trial; 12] = [
     Trial { name: "ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", run: sizes },
     Trial { name: "read-write to read-only is in force everywhere", run: rights },
     Trial { name: "executable to not executable is in force everywhere", run: execution },
@@ -86,6 +94,7 @@ pub static TRIALS: [Trial; 11] = [
     Trial { name: "of the frees of one range by all CPUs at once all but one are refused", run: frees::at_once },
     Trial { name: "a guard page that is mapped is found, and one of a range that is gone is none", run: guards::found },
     Trial { name: "out of frames: what waits is purged before a request is refused", run: shortage::out_of_frames },
+    Trial { name: "a reclaim empties the magazines of addresses, too", run: shortage::ranges_in_magazines },
     Trial {
         name: "out of addresses: what waits is purged before a request is refused",
         run: shortage::out_of_addresses,

@@ -276,9 +276,19 @@ impl<M: Machine> SharedArena<M> {
         if exclusive.is_some() {
             M::drain_other_cpus();
         }
+        self.reclaim_here();
+    }
+
+    /// Gives back what this CPU's magazines and the depots hold. The arena has the ranges again, and their tags; the memory
+    /// of the magazines is free: 64 of each size lie in the depots at most, 256 KiB in all. The pages of tags and of ranges'
+    /// states stay.
+    ///
+    /// Context: any but an NMI; no lock of this crate held. Waits for nobody. [`Machine::reclaim_ranges`] is to call it.
+    pub fn reclaim_here(&self) {
         self.drain_this_cpu();
         for index in 0..self.nr_quanta {
             Ranges { arena: self, index }.empty_depot(self.heap.supply());
+            self.quanta[index].depot.after_reap();
         }
     }
 

@@ -1,4 +1,5 @@
-//! Before a request is refused: every CPU gives its magazines back, and empty slabs become frames.
+//! Before a request is refused: every CPU gives its magazines back, those of address ranges too, and empty slabs become
+//! frames.
 //!
 //! Without need, [`Heap::reap_idle`] gives back only what nobody has used for a while, and asks no other CPU for anything.
 //!
@@ -209,6 +210,8 @@ impl<M: Machine> Heap<M> {
 
     /// Empties this CPU's magazines, the depots and the slabs.
     fn empty_what_is_here(&self, _exclusive: &Exclusive<'_>) {
+        // Before the slabs of magazines are looked at.
+        M::reclaim_ranges();
         for _ in 0..MAX_ROUNDS {
             let before = self.supply.frames.nr_free();
             self.drain_this_cpu();

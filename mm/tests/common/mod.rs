@@ -20,6 +20,7 @@ thread_local! {
     static DRAIN: Cell<Option<fn()>> = const { Cell::new(None) };
     static PURGE: Cell<Option<fn()>> = const { Cell::new(None) };
     static IS_PURGING: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
+    static RECLAIM_RANGES: Cell<Option<fn()>> = const { Cell::new(None) };
     /// CPUs that only wait, and the heap they wait on: this thread drains them when it is asked to.
     static PARKED: RefCell<Option<(&'static Heap<Host>, Vec<&'static Bank>)>> = const { RefCell::new(None) };
     static IRQ_DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -86,6 +87,13 @@ unsafe impl Machine for Host {
 
     fn is_purging() -> bool {
         IS_PURGING.get().is_some_and(|is_purging| is_purging())
+    }
+
+    fn reclaim_ranges() {
+        assert_eq!(IRQ_DEPTH.get(), 0, "ranges asked for with interrupts off");
+        if let Some(reclaim) = RECLAIM_RANGES.get() {
+            reclaim();
+        }
     }
 
     fn report(error: Error) {
@@ -304,6 +312,12 @@ impl TestHeap {
         PURGE.set(purge);
     }
 
+    /// What a reclaim of ranges does from this thread on.
+    #[allow(dead_code, reason = "not every test binary uses all of the machine")]
+    pub(crate) fn on_reclaim_of_ranges(&self, reclaim: Option<fn()>) {
+        RECLAIM_RANGES.set(reclaim);
+    }
+
     /// From here on the other CPUs known by now wait, and are drained by this thread on request.
     #[allow(dead_code, reason = "not every test binary uses all of the machine")]
     pub(crate) fn park_other_cpus(&self) {
@@ -345,6 +359,7 @@ impl Drop for TestHeap {
         DRAIN.set(None);
         PURGE.set(None);
         IS_PURGING.set(None);
+        RECLAIM_RANGES.set(None);
         PARKED.set(None);
         INTERRUPT.set(None);
         GUARD_POOL.set(None);

@@ -30,5 +30,5 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 fn passes(settings: Settings) -> Outcome {
-    Run::of(settings)?.ends(End::Success)?.says_any(&["space: PASS 11 trials"])?.adds_up(1)?.passes()
+    Run::of(settings)?.ends(End::Success)?.says_any(&["space: PASS 12 trials"])?.adds_up(1)?.passes()
 }

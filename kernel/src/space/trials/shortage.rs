@@ -1,4 +1,4 @@
-//! Trials in which memory, or addresses, run out in the middle of an operation.
+//! Trials in which memory, or addresses, run out in the middle of an operation, and of what is given back before.
 
 use mm::error::Error;
 use mm::frame::FrameRange;
@@ -76,6 +76,29 @@ pub(super) fn out_of_frames() -> Verdict {
     space::purge();
     drop(all);
     verdict.and_then(|()| everywhere("an unmapped page is gone", range, &is_gone))
+}
+
+/// Ranges of one page in magazines, those of the other CPUs and of the depot included.
+fn nr_cached() -> u64 {
+    space::arena().and_then(|arena| arena.quantum_counters().next()).map_or(0, |counters| counters.nr_cached)
+}
+
+pub(super) fn ranges_in_magazines() -> Verdict {
+    /// More than the two magazines that this CPU keeps hold, so that the depot gets some.
+    const NR_RANGES: u64 = 300;
+    let mut ranges = [const { None }; NR_RANGES as usize];
+    for place in &mut ranges {
+        *place = Some(mapped("mapping", space::map(1, RW))?);
+    }
+    // SAFETY: the trial's own.
+    unsafe { space::unmap_batch(ranges.into_iter().flatten()) };
+    let before = nr_cached();
+    HEAP.reclaim();
+    match (before, nr_cached()) {
+        (NR_RANGES.., 0) => Ok(()),
+        (NR_RANGES.., nr_ranges) => Err(Wrong::Cached { what: "after a reclaim", nr_ranges }),
+        (nr_ranges, _) => Err(Wrong::Cached { what: "after unmapping", nr_ranges }),
+    }
 }
 
 pub(super) fn out_of_addresses() -> Verdict {

@@ -8,6 +8,7 @@ use crate::archive::file_name;
 use crate::error::{self, Error};
 use crate::scratch::{self, Scratch};
 use crate::settings::Settings;
+use crate::strip;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,7 +55,7 @@ pub fn build_with(
             error::copy(&file, &efi.join(name))?;
         }
     }
-    copy_kernel(&settings.kernel, &boot.join("bandolier"))?;
+    error::write(&boot.join("bandolier"), &strip::kernel(&settings.kernel)?)?;
     let modules: Vec<String> = settings.modules.iter().map(|m| file_name(m)).collect();
     for (path, name) in settings.modules.iter().zip(&modules) {
         error::copy(path, &boot.join(name))?;
@@ -72,16 +73,6 @@ pub fn build_with(
     match host_tool(&limine, &stage) {
         Ok(tool) => run(Command::new(tool).arg("bios-install").arg("--quiet").arg(out)).map(|()| None),
         Err(why) => Ok(Some(format!("no boot from a USB stick under BIOS: {why}"))),
-    }
-}
-
-/// The kernel without what only gdb and `just symbolize` read, which they do from the file that stays here: firmware
-/// reads a stick slowly, and four fifths of the file are debug information. Crash reports need the symbols, which stay.
-fn copy_kernel(from: &Path, to: &Path) -> Result<(), Error> {
-    let stripped = Command::new("strip").args(["--strip-debug", "-o"]).arg(to).arg(from).output();
-    match stripped {
-        Ok(output) if output.status.success() => Ok(()),
-        _ => error::copy(from, to),
     }
 }
 

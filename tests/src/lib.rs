@@ -24,6 +24,7 @@ pub mod scratch;
 pub mod screen;
 pub mod session;
 pub mod settings;
+pub mod strip;
 pub mod tlb_figures;
 pub mod trace;
 pub mod usb;

@@ -4,13 +4,18 @@
 //! screen: COM1 is the console and `isa-debug-exit` at 0xf4 the way out. The direct boot takes QEMU's `qboot` firmware where it is installed, which
 //! saves a tenth of a second against SeaBIOS.
 
-use crate::archive::Archive;
+use crate::archive::{Archive, file_name};
 use crate::error::{self, Error};
 use crate::host::{self, Accelerator, Ovmf, Qemu};
 use crate::image;
 use crate::scratch::Scratch;
 use crate::settings::{Accel, Boot, Drive, Settings, mem_bytes, screen_size};
+use crate::strip;
 use std::path::PathBuf;
+
+/// What lies below the archive of a direct boot: memory that firmware uses, and from 1 MiB on the loader. QEMU puts the
+/// archive at the end of memory and overwrites both where it does not fit above them: nothing would say a word then.
+const BELOW_ARCHIVE: u64 = 2 << 20;
 
 /// Who is at the other end of the serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +98,16 @@ impl Media {
         if s.boot == Boot::Direct {
             built(&s.loader)?;
             let mut archive = Archive::default();
-            archive.add_file(&s.kernel)?;
+            archive.add(&file_name(&s.kernel), &strip::kernel(&s.kernel)?)?;
             for module in &s.modules {
                 archive.add_file(module)?;
             }
             let file = scratch.file("archive.tar");
             let bytes = archive.finish();
-            if mem_bytes(&s.mem).is_some_and(|mem| bytes.len() as u64 >= mem) {
-                return Err(Error::setting("mem", &s.mem, &format!("more than the archive's {} bytes", bytes.len())));
+            let least = BELOW_ARCHIVE + bytes.len() as u64;
+            if mem_bytes(&s.mem).is_some_and(|mem| mem < least) {
+                let expected = format!("{} KiB at least: 2 MiB and what is loaded", least.div_ceil(1024));
+                return Err(Error::setting("mem", &s.mem, &expected));
             }
             error::write(&file, &bytes)?;
             return Ok(Self::Direct { loader: s.loader.clone(), archive: file, firmware: qemu.firmware("qboot.rom") });

@@ -7,10 +7,12 @@
 //!
 //! References: ACPI 6.5, chapter 5.2. Called by: boot (I/O APICs, PM timer, reset register).
 
+mod cpus;
 mod fixed;
 mod madt;
 mod table;
 
+pub use cpus::{Cpu, Cpus, Readiness};
 pub use fixed::{Fadt, Hpet};
 pub use madt::{Entries, Madt, MadtEntry};
 pub use table::{Root, Table};

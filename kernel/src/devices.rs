@@ -2,7 +2,7 @@
 //!
 //! Read once at boot, while the bootloader's direct map still reaches all tables; what is kept are values.
 
-use arch::acpi::{AcpiError, DirectMap, Fadt, Hpet, Madt, MadtEntry, Root};
+use arch::acpi::{AcpiError, Cpus, DirectMap, Fadt, Hpet, Madt, MadtEntry, Root};
 use arch::apic::LocalApic;
 use arch::ioapic::{IoApic, Signal};
 use arch::reboot::ResetRegister;
@@ -17,13 +17,8 @@ use crate::{input, space, traps};
 
 /// I/O APICs that are kept; machines have one for each bridge.
 const MAX_IO_APICS: usize = 32;
-/// APIC ids of CPUs that are kept.
-const MAX_IDS: usize = 1024;
 /// What the console's interrupts come on: ISA line, and the vector here. Serial port, keyboard.
 const LINES: [(u8, u8); 2] = [(COM1_IRQ, traps::SERIAL), (i8042::IRQ, traps::KEYBOARD)];
-
-/// Flag of a MADT entry: the CPU can be used.
-const ENABLED: u32 = 1;
 
 /// What ACPI says of the devices.
 #[derive(Clone, Copy, Debug)]
@@ -34,32 +29,11 @@ pub struct Devices {
     pub hpet_phys: Option<u64>,
     /// How to reset the machine.
     pub reset: Option<ResetRegister>,
-    /// CPUs that could be started: those that the MADT lists as enabled.
-    cpus: Cpus,
+    /// The CPUs that the MADT names, those that could be plugged in among them.
+    pub cpus: Cpus,
     io_apics: [Option<(u64, u32)>; MAX_IO_APICS],
     /// Global interrupt and signal of each of [`LINES`].
     routes: [(u32, Signal); LINES.len()],
-}
-
-/// CPUs, each once: firmware may list one as a type-0 and a type-9 entry.
-#[derive(Clone, Copy, Debug)]
-struct Cpus {
-    nr: usize,
-    /// The first [`MAX_IDS`] of them.
-    apic_ids: [u32; MAX_IDS],
-}
-
-impl Cpus {
-    fn add(&mut self, apic_id: u32) {
-        let known = &self.apic_ids[..self.nr.min(MAX_IDS)];
-        if known.contains(&apic_id) {
-            return;
-        }
-        if let Some(place) = self.apic_ids.get_mut(self.nr) {
-            *place = apic_id;
-        }
-        self.nr += 1;
-    }
 }
 
 static DEVICES: Once<Devices> = Once::new();
@@ -76,7 +50,7 @@ pub fn find(info: &BootInfo) -> &'static Devices {
             pm_timer_port: None,
             hpet_phys: None,
             reset: None,
-            cpus: Cpus { nr: 0, apic_ids: [0; MAX_IDS] },
+            cpus: Cpus::NONE,
             io_apics: [None; MAX_IO_APICS],
             routes: LINES.map(|(line, _)| (u32::from(line), Signal::ISA)),
         };
@@ -100,30 +74,15 @@ impl Devices {
         self.hpet_phys = Hpet::find(&root).ok().map(|hpet| hpet.phys);
         let madt = Madt::find(&root)?;
         self.routes = LINES.map(|(line, _)| madt.isa_route(line));
-        let mut places = self.io_apics.iter_mut();
-        for entry in madt.entries() {
-            match entry {
-                MadtEntry::IoApic { phys, gsi_base, .. } => {
-                    if let Some(place) = places.next() {
-                        *place = Some((u64::from(phys), gsi_base));
-                    }
-                }
-                MadtEntry::LocalApic { flags, apic_id, .. } if flags & ENABLED != 0 => self.cpus.add(apic_id.into()),
-                MadtEntry::LocalX2Apic { flags, apic_id, .. } if flags & ENABLED != 0 => self.cpus.add(apic_id),
-                _ => {}
-            }
+        self.cpus = Cpus::of(&madt);
+        let io_apics = madt.entries().filter_map(|entry| match entry {
+            MadtEntry::IoApic { phys, gsi_base, .. } => Some((u64::from(phys), gsi_base)),
+            _ => None,
+        });
+        for (place, io_apic) in self.io_apics.iter_mut().zip(io_apics) {
+            *place = Some(io_apic);
         }
         Ok(())
-    }
-
-    /// How many CPUs could be started.
-    pub fn nr_cpus(&self) -> usize {
-        self.cpus.nr
-    }
-
-    /// Their APIC ids; `None` if there are more than were kept.
-    pub fn apic_ids(&self) -> Option<&[u32]> {
-        self.cpus.apic_ids.get(..self.cpus.nr)
     }
 
     /// Silences the legacy controllers, routes the console's interrupts to this CPU, and has them come.

@@ -118,7 +118,7 @@ pub fn roster() -> &'static [Member] {
 pub fn nr_known() -> usize {
     let nr_kept_out = roster().iter().filter(|member| member.fate == Fate::NotAsked).count();
     let nr_listed = roster().len() - nr_kept_out;
-    let nr_in_tables = devices::get().map_or(0, |devices| devices.nr_cpus()).saturating_sub(nr_kept_out);
+    let nr_in_tables = devices::get().map_or(0, |devices| devices.cpus.nr_enabled()).saturating_sub(nr_kept_out);
     nr_listed.max(nr_in_tables).max(per_cpu::all().count())
 }
 

@@ -15,6 +15,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ptr::NonNull;
 
+use arch::acpi::{Cpu, Readiness};
 use arch::apic::Mode;
 use arch::cpu::Features;
 use arch::entry::{ApStart, Identity};
@@ -331,26 +332,34 @@ fn give_up_on_the_rest(members: &[Member]) {
 }
 
 /// Sends those to wait for a start-up message that ACPI names and the bootloader does not list: it has lost them, and
-/// nobody knows where they are. Returns whether there are such.
+/// nobody knows where they are. Returns whether there are such that are enabled.
+///
+/// Bootloaders start CPUs that are [online-capable](Readiness::OnlineCapable), too (Limine 8 and our own do), so one of
+/// these may have been lost as well, and is sent an INIT, which nobody minds where nobody is. But most of them are empty
+/// seats, on machines that could take more CPUs. They forbid no interrupt to all others: whoever sits there waits for a
+/// start-up message, of which it is told by nothing else (Intel SDM volume 3, "Wait-for-SIPI"). NMIs are sent one by one.
+/// Entries with neither flag, as QEMU's for seats that are free, are not in the list.
 fn stop_unlisted(members: &[Member], first: u32) -> core::result::Result<bool, Held> {
     let is_known = |member: &&Member| member.fate != Fate::NoEntry;
-    let Some(in_tables) = devices::get().and_then(|devices| devices.apic_ids()).filter(|ids| !ids.is_empty()) else {
+    let Some(in_tables) = devices::get().and_then(|devices| devices.cpus.all()).filter(|cpus| !cpus.is_empty()) else {
         // Nobody to ask: then the list has to be believed, if it is one that can be.
         let can_be = !members.is_empty() && members.iter().all(|member| !member.fate.is_flaw());
         return if can_be { Ok(true) } else { Err(Held::Unknown) };
     };
-    let (mut nr_stopped, mut nr_out_of_reach) = (0, 0);
-    for &apic_id in in_tables {
+    let (mut nr_stopped, mut nr_out_of_reach, mut nr_capable) = (0, 0, 0);
+    for &Cpu { apic_id, readiness } in in_tables {
         let is_listed = members.iter().filter(is_known).any(|member| member.apic_id == apic_id);
         if apic_id == first || is_listed {
             continue;
         }
         // SAFETY: not the first CPU, and none that runs the kernel: those are all listed, by the APIC ids that they have
         // compared with their own.
-        match machine::apic().map(|apic| unsafe { apic.send_init(apic_id) }) {
-            Some(Ok(_)) => nr_stopped += 1,
+        let is_sent = machine::apic().is_some_and(|apic| unsafe { apic.send_init(apic_id) }.is_ok());
+        match (readiness, is_sent) {
+            (Readiness::OnlineCapable, _) => nr_capable += 1,
+            (Readiness::Enabled, true) => nr_stopped += 1,
             // One that this mode cannot name was not started in it either.
-            _ => nr_out_of_reach += 1,
+            (Readiness::Enabled, false) => nr_out_of_reach += 1,
         }
     }
     if nr_out_of_reach > 0 {
@@ -360,6 +369,11 @@ fn stop_unlisted(members: &[Member], first: u32) -> core::result::Result<bool, H
     }
     if nr_stopped > 0 {
         log!("cpus: {nr_stopped} that ACPI names and the bootloader does not list are stopped");
+    }
+    if nr_capable > 0 {
+        log!("cpus: {nr_capable} more that ACPI calls online-capable are stopped, if they are there");
+    }
+    if nr_stopped + nr_capable > 0 {
         let deadline = Deadline::after_ns(INIT_NS);
         machine::wait_until(|| false, || deadline.has_passed());
     }

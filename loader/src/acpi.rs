@@ -97,6 +97,29 @@ pub fn processors(madt: &[u8], x2apic: bool) -> impl Iterator<Item = Processor> 
         .map(|p| p.1)
 }
 
+/// Makes a processor of a MADT one that is not enabled but online-capable, and all that are neither as well; repairs the
+/// checksum. For [`crate::lies`].
+pub fn make_online_capable(madt: &mut [u8], apic_id: u32) {
+    let mut at = 44;
+    while let Some(&[kind, length]) = madt.get(at..at + 2) {
+        let length = usize::from(length).max(2);
+        let Some(entry) = madt.get_mut(at..at + length) else { break };
+        let (id, flags) = match kind {
+            0 if length >= 8 => (entry[3].into(), &mut entry[4]),
+            9 if length >= 16 => (u32_at(entry, 4).unwrap_or(u32::MAX), &mut entry[8]),
+            _ => (u32::MAX, &mut 0),
+        };
+        if id == apic_id || *flags & 3 == 0 {
+            *flags = *flags & !3 | 2;
+        }
+        at += length;
+    }
+    if madt.len() > 9 {
+        madt[9] = 0;
+        madt[9] = madt.iter().fold(0_u8, |sum, &byte| sum.wrapping_sub(byte));
+    }
+}
+
 /// Physical addresses of the I/O APICs in a MADT.
 pub fn io_apics(madt: &[u8]) -> impl Iterator<Item = u64> + '_ {
     madt_entries(madt).filter(|entry| entry[0] == 1).filter_map(|entry| u32_at(entry, 4).map(u64::from))

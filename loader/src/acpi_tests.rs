@@ -92,6 +92,21 @@ fn processors_are_deduplicated_and_absent_ones_left_out() {
 }
 
 #[test]
+fn online_capable_ones_are_made_of_one_and_of_the_absent() {
+    let (large, own) = (x2apic(7, 300, 0), x2apic(1, 1, 1));
+    let io = [1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0];
+    let mut table = madt(&[&lapic(0, 0, 1), &lapic(1, 1, 1), &lapic(2, 2, 0), &io, &large, &own, &[9, 2], &[0, 200]]);
+    make_online_capable(&mut table, 1);
+    let flags = |entry: &[u8]| entry[if entry[0] == 0 { 4 } else { 8 }];
+    let found: Vec<u8> = madt_entries(&table).filter(|e| e[0] != 1 && e.len() > 2).map(flags).collect();
+    assert_eq!(found, [1, 2, 2, 2, 2]);
+    assert!(sums_to_zero(&table) && io_apics(&table).eq([0xfec0_0000]));
+    for len in 0..table.len() {
+        make_online_capable(&mut table[..len], 1);
+    }
+}
+
+#[test]
 fn malformed_records_end_the_list() {
     let good = lapic(0, 0, 1);
     assert_eq!(processors(&madt(&[&good, &[0, 200, 1, 1]]), true).count(), 1, "longer than the table");

@@ -8,6 +8,8 @@
 //!   chaos=mp:wrong-id     the last processor's APIC id is 0x7777, says its entry
 //!   chaos=mp:same-entry   the last two places of the list point at one entry
 //!   chaos=mp:two-in-one   the last two processors wait for one entry
+//!   chaos=mp:capable      the last processor is not listed though it waits; ACPI calls it, and all that are not enabled,
+//!                         online-capable
 //!   chaos=mp:absent       one more processor, which does not exist
 //!   chaos=mp:late         the last processor comes two seconds after it was called
 //!   chaos=mp:null         the last place of the list points nowhere
@@ -44,6 +46,7 @@ pub enum Lie {
     WrongId,
     SameEntry,
     TwoInOne,
+    Capable,
     Absent,
     Late,
     Null,
@@ -56,7 +59,7 @@ pub enum Lie {
     XApic,
 }
 
-const NAMES: [(&[u8], Lie); 17] = [
+const NAMES: [(&[u8], Lie); 18] = [
     (b"duplicate", Lie::Duplicate),
     (b"reversed", Lie::Reversed),
     (b"no-first", Lie::NoFirst),
@@ -64,6 +67,7 @@ const NAMES: [(&[u8], Lie); 17] = [
     (b"wrong-id", Lie::WrongId),
     (b"same-entry", Lie::SameEntry),
     (b"two-in-one", Lie::TwoInOne),
+    (b"capable", Lie::Capable),
     (b"absent", Lie::Absent),
     (b"late", Lie::Late),
     (b"null", Lie::Null),
@@ -119,7 +123,7 @@ impl Lie {
                 list.copy_within(first + 1.., first);
                 return len - 1;
             }
-            (Self::TwoInOne, [_, _, ..]) => return len - 1,
+            (Self::TwoInOne | Self::Capable, [_, _, ..]) => return len - 1,
             (Self::SameEntry, [.., before, last]) => *last = *before,
             (Self::Null, [.., last]) => *last = 0,
             (Self::Wild, [.., last]) => *last = NOWHERE,

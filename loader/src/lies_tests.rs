@@ -52,6 +52,7 @@ fn lists_lie_about_their_entries() {
     assert_eq!(list_after(Lie::NoFirst, &[1, 2, 3]), [2, 3]);
     assert_eq!(list_after(Lie::SameEntry, &[1, 2, 3]), [1, 2, 2]);
     assert_eq!(list_after(Lie::TwoInOne, &[1, 2, 3]), [1, 2]);
+    assert_eq!(list_after(Lie::Capable, &[1, 2, 3]), [1, 2]);
     assert_eq!(list_after(Lie::Null, &[1, 2, 3]), [1, 2, 0]);
     assert_eq!(list_after(Lie::Wild, &[1, 2, 3]), [1, 2, NOWHERE]);
     for (_, lie) in NAMES {

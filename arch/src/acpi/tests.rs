@@ -126,6 +126,61 @@ fn a_sound_machine_is_read_whole() {
     assert_eq!(hpet.phys, 0xfed0_0000);
 }
 
+/// A MADT of these entries, and nothing else.
+fn cpus_of(entries: &[&[u8]]) -> Cpus {
+    let mut ram = machine();
+    // Behind all other tables: it may be long.
+    let at = ram.len().next_multiple_of(16) as u64;
+    place(&mut ram, at, &table(b"APIC", &[&MADT_BODY[..8], &entries.concat()].concat()));
+    place(&mut ram, XSDT, &table(b"XSDT", &at.to_le_bytes()));
+    let ram = Ram(ram);
+    Cpus::of(&Madt::find(&Root::find(&ram, RSDP).expect("root")).expect("MADT"))
+}
+
+fn lapic(id: u8, flags: u8) -> [u8; 8] {
+    [0, 8, 0, id, flags, 0, 0, 0]
+}
+
+fn x2apic(id: u32, flags: u8) -> Vec<u8> {
+    [&[9, 16, 0, 0][..], &id.to_le_bytes(), &[flags, 0, 0, 0], &[0; 4]].concat()
+}
+
+fn found(cpus: &Cpus) -> Vec<(u32, bool)> {
+    let all = cpus.all().expect("few enough to be kept");
+    all.iter().map(|cpu| (cpu.apic_id, cpu.readiness == Readiness::Enabled)).collect()
+}
+
+#[test]
+fn cpus_are_enabled_or_online_capable_or_not_there() {
+    // As QEMU has it with `-smp 2,maxcpus=4`, one seat above 254: entries without a flag are to be ignored.
+    let cpus = cpus_of(&[&lapic(0, 1), &lapic(1, 1), &lapic(2, 0), &x2apic(300, 0)]);
+    assert_eq!((found(&cpus), cpus.nr_enabled()), (vec![(0, true), (1, true)], 2));
+    // Seats that may be taken later; both flags at once are reserved, and enabled is what counts.
+    let cpus = cpus_of(&[&lapic(0, 1), &lapic(1, 2), &x2apic(300, 2), &lapic(3, 3)]);
+    assert_eq!((found(&cpus), cpus.nr_enabled()), (vec![(0, true), (1, false), (300, false), (3, true)], 2));
+}
+
+#[test]
+fn a_cpu_that_is_listed_twice_is_one() {
+    let cpus = cpus_of(&[&lapic(0, 1), &lapic(1, 2), &x2apic(1, 1), &x2apic(0, 2), &x2apic(1, 1)]);
+    assert_eq!((found(&cpus), cpus.nr_enabled()), (vec![(0, true), (1, true)], 2));
+}
+
+#[test]
+fn the_id_of_everybody_is_nobodys() {
+    let cpus = cpus_of(&[&lapic(0xff, 1), &x2apic(u32::MAX, 3), &x2apic(0xff, 1), &lapic(0xff, 2)]);
+    assert_eq!(found(&cpus), [(0xff, true)], "the one that only a type-9 entry can name");
+}
+
+#[test]
+fn more_cpus_than_are_kept_are_counted_and_not_told() {
+    let entries: Vec<Vec<u8>> = (0..1025).map(|id| x2apic(id, 1)).collect();
+    let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
+    let (most, more) = (cpus_of(&entries[..1024]), cpus_of(&entries));
+    assert_eq!((most.all().map(<[Cpu]>::len), most.nr_enabled()), (Some(1024), 1024));
+    assert_eq!((more.all(), more.nr_enabled()), (None, 1025));
+}
+
 #[test]
 fn isa_lines_follow_their_overrides() {
     let ram = Ram(machine());

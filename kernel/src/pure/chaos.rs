@@ -69,7 +69,7 @@ const REGISTERS: [(&str, Register); 5] = [
 ];
 
 /// The lies that our loader knows: the names of `loader/src/lies.rs`.
-pub const MP_LIES: [&str; 17] = [
+pub const MP_LIES: [&str; 18] = [
     "duplicate",
     "reversed",
     "no-first",
@@ -77,6 +77,7 @@ pub const MP_LIES: [&str; 17] = [
     "wrong-id",
     "same-entry",
     "two-in-one",
+    "capable",
     "absent",
     "late",
     "null",

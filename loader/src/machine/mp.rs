@@ -47,6 +47,8 @@ struct Starting {
     /// The tables list processors that this mode cannot address; everyone is started, so they come and go astray.
     has_unlisted: bool,
     lie: Option<Lie>,
+    /// Address and length of the MADT.
+    madt: (u64, usize),
 }
 
 /// What the MP response says.
@@ -99,7 +101,8 @@ pub(super) fn start(
         };
     }
     let has_unlisted = acpi::processors(madt, true).count() > listed().count();
-    let mut starting = Starting { apic, mode, infos, slots: &[], trampoline: None, has_unlisted, lie };
+    let madt = (madt.as_ptr() as u64, madt.len());
+    let mut starting = Starting { apic, mode, infos, slots: &[], trampoline: None, has_unlisted, lie, madt };
     if nr_processors > 1 {
         starting.prepare(own_id, stack_bytes, store)?;
         mtrr::save(cpu);
@@ -159,7 +162,7 @@ impl Starting {
 impl Processors {
     /// Waits until all processors are ready, or no more come.
     pub(super) fn wait(self) -> Option<Started> {
-        let Starting { apic, mode, infos, slots, trampoline, has_unlisted, lie } = self.0?;
+        let Starting { apic, mode, infos, slots, trampoline, has_unlisted, lie, madt } = self.0?;
         let timer = apic.timer();
         let (mut seen, mut since) = (0, cpu::ticks());
         loop {
@@ -180,6 +183,11 @@ impl Processors {
             apic.init_one(slot.apic_id);
             haunted_page = trampoline;
             infos.iter_mut().filter(|info| info.lapic_id == slot.apic_id).for_each(|info| info.reserved = LEFT_OUT);
+        }
+        if let (Some(Lie::Capable), Some(last)) = (lie, infos.last()) {
+            // SAFETY: the table as `start` found it: bytes, mapped and writable below `LIMIT`. The loader has read all
+            // tables by now, and keeps no reference into them; the other processors read none.
+            acpi::make_online_capable(unsafe { slice_mut(madt.0, madt.1) }, last.lapic_id);
         }
         Some(Started { uses_x2apic: mode == Mode::X2Apic, bsp_apic_id: apic.id(), infos, haunted_page, lie })
     }

@@ -18,7 +18,8 @@ impl Physical for Identity {
         // SAFETY:
         // - the range is not null and mapped: below `LIMIT`;
         // - any bytes are valid `u8`;
-        // - firmware's tables are not written while the loader runs: `store` hands out usable memory only.
+        // - firmware's tables are not written while somebody reads them: `store` hands out usable memory only, and what
+        //   `mp` writes on request it writes when all have been read.
         Some(unsafe { core::slice::from_raw_parts(base as *const u8, len) })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Failure, Outcome, Passed, Run, Settings, Test, Typist, script, xapic};
 use tests::settings::{ApicIds, Boot};
-use tests::{End, image, kernel};
+use tests::{End, image, kernel, tlb_figures};
 
 /// What a lie of the loader has to bring about, on a machine of four CPUs.
 struct Lie {
@@ -121,6 +121,16 @@ pub(crate) fn tests() -> Vec<Test> {
             run.says("2 of 3 CPUs online")?.judges("stress", &[true])?.adds_up(1)?.passes()
         }),
         Test::new("smp::clusters-are-told-at-once", clusters),
+        Test::new("smp::free-seats-are-no-cpus", || {
+            let run = seats(4, "")?;
+            run.says("4 of 4 CPUs online")?.never_says("are stopped")?.passes()
+        }),
+        Test::new("smp::an-online-capable-cpu-that-was-lost-is-stopped", || {
+            // Whoever went on in the bootloader's memory would crash there.
+            let run = seats(3, "chaos=mp:capable chaos=poison-reclaimed")?;
+            run.says("cpus: 5 more that ACPI calls online-capable are stopped")?.says("3 of 3 CPUs online")?;
+            run.says("taken over from the bootloader, poisoned")?.passes()
+        }),
         Test::new("smp::large-apic-ids-by-limine", || {
             if let Err(why) = image::limine_dir() {
                 return Ok(Passed::Skipped(why.to_string()));
@@ -130,8 +140,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("smp::a-late-cpu-parks", late),
         Test::new("smp::cpus-can-be-left-out", left_out),
         Test::new("smp::cpus-without-room-for-their-stacks-park", || {
-            // 1 MiB is free before the bootloader's memory is taken over: enough for a few.
-            let tiny = Settings { mem: "24M".into(), ..script(64, "smp; tlb pages=4; mem; quit") };
+            // 3 MiB are free before the bootloader's memory is taken over: enough for a few.
+            let tiny = Settings { mem: "13M".into(), ..script(64, "smp; tlb pages=4; mem; quit") };
             let run = Run::of(tiny)?;
             run.ends(End::CommandFailed)?.says("cpus: no memory for cpu ")?;
             run.says("Parked: no memory for it")?.says("taken over from the bootloader")?.adds_up(1)?;
@@ -208,6 +218,19 @@ fn clusters() -> Outcome {
         run.check(is_there, || format!("{nr_writes} interrupt commands {method}, found {counts:?}"))?;
     }
     run.passes()
+}
+
+/// A machine of four CPUs with room for four more, on which `online` come up: an interrupt to all of them is one command,
+/// as there is nobody else to hear it. In xAPIC mode, where it would otherwise be one to each.
+fn seats(online: u32, append: &str) -> Result<Run, Failure> {
+    let qemu = ["-smp", "4,maxcpus=8"].map(String::from).to_vec();
+    let cmd = format!("{}; stress 6000; smp; mem; quit", kernel::TLB_FIGURES);
+    let run = Run::of(Settings { qemu, cmd, append: append.into(), ..xapic(script(4, "")) })?;
+    run.ends(End::Success)?.judges("stress", &[true])?.adds_up(1)?;
+    let figures = tlb_figures::read(kernel::answer(run.serial(), kernel::TLB_FIGURES));
+    let nr_writes = figures.iter().find(|figure| figure.name == "ICR writes, all others busy").map(|f| f.measured);
+    run.check(nr_writes == Some(1), || format!("one command to {} others, found {nr_writes:?}", online - 1))?;
+    Ok(run)
 }
 
 /// Rows of a table whose first column is a CPU.

@@ -145,6 +145,20 @@ pub fn step_over_halt(frame: &mut TrapFrame) -> bool {
     is_before_halt
 }
 
+/// Has the code that `frame` interrupted call [`enable_and_halt`] where it was, and the handler return into that, between
+/// its `sti` and its `hlt`. For tests of what may come there.
+///
+/// # Safety
+/// As for [`enable_and_halt`], at the place that was interrupted. The stack below it is free: the handler runs on another,
+/// and nobody has a red zone.
+pub unsafe fn halt_on_return(frame: &mut TrapFrame) {
+    frame.rsp -= 8;
+    // SAFETY: eight bytes of the interrupted stack below all that it holds, free by the caller's word.
+    unsafe { (frame.rsp as *mut u64).write(frame.rip) };
+    frame.rip = sti_hlt as *const () as u64 + 1;
+    frame.rflags |= INTERRUPT_FLAG as u64;
+}
+
 /// Turns interrupts off and halts for good.
 pub fn halt_forever() -> ! {
     loop {
@@ -204,6 +218,17 @@ pub fn add_on_this_cpu<const N: i64>(word: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handler_returns_to_the_halt_and_the_halt_to_where_it_was() {
+        let mut stack = [0u64; 4];
+        let top = stack.as_mut_ptr_range().end as u64;
+        let mut frame = TrapFrame { rip: 0x1234, rsp: top, rflags: 0x46, ..TrapFrame::default() };
+        // SAFETY: a stack of the test's own with room for what is pushed; nobody runs the frame.
+        unsafe { halt_on_return(&mut frame) };
+        assert_eq!((frame.rsp, frame.rflags, stack), (top - 8, 0x246, [0, 0, 0, 0x1234]));
+        assert!(step_over_halt(&mut frame), "between sti and hlt");
+    }
 
     #[test]
     fn the_halt_that_is_stepped_over_is_where_it_is_looked_for() {

@@ -18,6 +18,7 @@ use smp::{CpuId, LateReport};
 
 use crate::console::{self, println};
 use crate::per_cpu::{self, PerCpu, State};
+use crate::tlb_test::halt;
 use crate::{bootinfo, debug, image, machine, stress, time};
 
 /// Exit value for a crash: QEMU's status is 37.
@@ -82,9 +83,20 @@ pub fn on_nmi(frame: &mut TrapFrame) {
     note_place(&me, frame);
     // Release: whoever sees it answered sees the answer.
     me.nr_nmi_answers.store(nr_answers + 1, Ordering::Release);
+    if halt::on_nmi(&me, frame) || !STEPS_OVER_HALT.load(Ordering::Relaxed) {
+        return;
+    }
     if irq::step_over_halt(frame) {
         NR_BEFORE_HALT.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Whether a CPU that an NMI found between `sti` and `hlt` goes on without halting. It does, but for chaos.
+static STEPS_OVER_HALT: AtomicBool = AtomicBool::new(true);
+
+/// Has such CPUs halt from here on: see [`kernel::chaos`].
+pub fn stop_stepping_over_halts() {
+    STEPS_OVER_HALT.store(false, Ordering::Relaxed);
 }
 
 /// NMIs since boot that came between `sti` and `hlt`.

@@ -13,7 +13,7 @@ use smp::shootdown::Settings;
 
 use crate::console::{print, println};
 use crate::machine::{self, SHOOTDOWNS};
-use crate::{boot, bootinfo, chaos, clock, debug};
+use crate::{boot, bootinfo, chaos, clock, crash, debug};
 
 /// All options but `run=`, which is the shell's.
 const KNOWN: [&str; 11] = [
@@ -121,6 +121,10 @@ fn begin(chaos: Chaos) {
         Chaos::NoSelfService => {
             println!("bandolier: chaos: CPUs that wait serve no shootdowns");
             machine::stop_serving_shootdowns();
+        }
+        Chaos::NmiToSleep => {
+            println!("bandolier: chaos: an NMI that came before a halt returns to it");
+            crash::stop_stepping_over_halts();
         }
         Chaos::TscTold { hz } => println!("bandolier: chaos: CPUID seemed to tell {} kHz of the TSC", hz / 1000),
         Chaos::SkewTsc { cpu, ticks } => println!("bandolier: chaos: cpu {cpu}'s clock seems {ticks} ticks ahead"),

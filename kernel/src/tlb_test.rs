@@ -15,6 +15,7 @@
 //! Called by: the shell. Context: the first CPU, interrupts on, the others idle.
 
 mod company;
+pub mod halt;
 mod locks;
 mod masked;
 mod nmi;
@@ -74,6 +75,7 @@ const CASES: &[Case] = &[
     case("no-answer", 2, 2, "a CPU does not answer: an NMI finds out where it is", watchdog::no_answer),
     case("nobody", 1, 1, "interrupts to CPUs that do not exist", nobody::nobody),
     case("nmi", 2, 300, "NMIs to CPUs that halt, wake up and flush", nmi::nmi),
+    case("halt", 2, 200, "an NMI comes between sti and hlt, with an interrupt pending", halt::halt),
     case("wake", 2, 2000, "a CPU halts and runs under a stream of rounds", wake::wake),
     case("visible", 1, 1, "rights that are taken away are gone on every CPU", visible::visible),
 ];

@@ -3,6 +3,7 @@
 //! ```text
 //!   chaos=drop-ipi               interrupts of TLB shootdowns are dropped: `stress` and `tlb-test` must fail
 //!   chaos=no-self-service        who waits for a lock serves no shootdowns: `tlb-test lock-holder` must hang, and be named
+//!   chaos=nmi-to-sleep           an NMI that came before a `hlt` returns to it: `tlb-test halt` must fail
 //!   chaos=tsc-told:1000000       CPUID seems to say that the TSC has so many kHz: boot must find that wrong
 //!   chaos=skew-tsc:1:500000000   in comparisons of clocks CPU 1's reads so many ticks too high: `clock` must fail
 //!   chaos=bad-frame:12345        the frame of this number, in hexadecimal, reads back wrong: `memtest` must fail
@@ -26,6 +27,8 @@ pub enum Chaos {
     DropIpi,
     /// CPUs that wait, for a lock or for one another, serve no shootdowns meanwhile.
     NoSelfService,
+    /// A CPU that an NMI found between `sti` and `hlt` goes on to halt.
+    NmiToSleep,
     /// CPUID seems to give this rate of the TSC.
     TscTold {
         /// In Hz.
@@ -92,8 +95,8 @@ pub const MP_LIES: [&str; 18] = [
 
 impl Chaos {
     /// What there is, for a complaint.
-    pub const KNOWN: &'static str = "drop-ipi, no-self-service, tsc-told:KHZ, skew-tsc:CPU:TICKS, bad-frame:HEX, \
-                                     parity:CPU:REGISTER, poison-reclaimed, mp:LIE";
+    pub const KNOWN: &'static str = "drop-ipi, no-self-service, nmi-to-sleep, tsc-told:KHZ, skew-tsc:CPU:TICKS, \
+                                     bad-frame:HEX, parity:CPU:REGISTER, poison-reclaimed, mp:LIE";
 
     /// Reads the word behind `chaos=`.
     pub fn parse(word: &str) -> Option<Self> {
@@ -101,6 +104,7 @@ impl Chaos {
         match name {
             "drop-ipi" if !word.contains(':') => Some(Self::DropIpi),
             "no-self-service" if !word.contains(':') => Some(Self::NoSelfService),
+            "nmi-to-sleep" if !word.contains(':') => Some(Self::NmiToSleep),
             "tsc-told" => {
                 let khz = units::number(value).ok().filter(|&khz| khz > 0)?;
                 Some(Self::TscTold { hz: khz.checked_mul(1000)? })
@@ -135,6 +139,7 @@ mod tests {
     fn each_fault_is_read_with_its_values() {
         assert_eq!(Chaos::parse("drop-ipi"), Some(Chaos::DropIpi));
         assert_eq!(Chaos::parse("no-self-service"), Some(Chaos::NoSelfService));
+        assert_eq!(Chaos::parse("nmi-to-sleep"), Some(Chaos::NmiToSleep));
         assert_eq!(Chaos::parse("tsc-told:1000"), Some(Chaos::TscTold { hz: 1_000_000 }));
         assert_eq!(Chaos::parse("skew-tsc:1:0x10"), Some(Chaos::SkewTsc { cpu: 1, ticks: 16 }));
         assert_eq!(Chaos::parse("bad-frame:12ab"), Some(Chaos::BadFrame { number: 0x12ab }));
@@ -149,6 +154,7 @@ mod tests {
         let words = ["", "drop", "drop-ipi:1", "tsc-told", "tsc-told:0", "skew-tsc:1", "skew-tsc:a:1", "bad-frame:+1"];
         let more = [
             "no-self-service:1",
+            "nmi-to-sleep:1",
             "parity:1",
             "parity:1:cr9",
             "parity:x:cr4",

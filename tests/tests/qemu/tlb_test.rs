@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("tlb-test::8-cpus-xapic", || passes(xapic(script(8, "")), "")),
         Test::new("tlb-test::ctrl-c-ends-a-case", cancelled),
         Test::new("tlb-test::fails-when-interrupts-are-dropped", broken),
+        Test::new("tlb-test::an-nmi-that-sends-a-cpu-to-sleep-is-noticed", asleep),
         Test::new("tlb-test::a-lock-whose-waiters-serve-nobody-is-noticed", hung),
         Test::new("tlb-test::a-cpu-that-never-answers-is-named", || deaf(script(4, ""))),
         Test::new("tlb-test::a-cpu-that-never-answers-is-named-xapic", || deaf(xapic(script(2, "")))),
@@ -100,6 +101,14 @@ fn broken() -> Outcome {
         run.says(&format!("tlb-test: {case}: failed: "))?;
     }
     run.says("stale translation: cpu ")?.says("stale right: cpu ")?.passes()
+}
+
+/// Without the step over the `hlt` a pending interrupt is taken before the halt, which then lasts.
+fn asleep() -> Outcome {
+    let settings = Settings { append: "chaos=nmi-to-sleep".into(), ..script(2, "tlb-test halt; mem; quit") };
+    let run = Run::of(settings)?;
+    run.ends(End::CommandFailed)?.judges("tlb-test", &[false])?.adds_up(1)?;
+    run.says("which an NMI sent to sleep, did not come")?.passes()
 }
 
 fn hung() -> Outcome {

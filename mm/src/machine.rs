@@ -125,6 +125,7 @@ pub unsafe trait Machine: Send + Sync + 'static {
     fn is_purging() -> bool {
         false
     }
+
     /// Has what lies in this CPU's magazines of ranges and in their depots go back to the arena
     /// ([`SharedArena::reclaim_here`](crate::arena::SharedArena::reclaim_here)): addresses are no memory, but the magazines
     /// that they lie in are. Called when memory is short, in a reclaim, with no lock of this crate held; waits for nobody and

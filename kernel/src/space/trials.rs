@@ -4,6 +4,7 @@
 //! Each trial leaves memory as it was. Called by: the shell's `space test`.
 
 mod frees;
+mod gigabyte;
 mod guards;
 mod shortage;
 
@@ -78,27 +79,34 @@ type Verdict = Result<(), Wrong>;
 pub struct Trial {
     /// What is tried.
     pub name: &'static str,
+    /// Why it cannot be tried here and now, if so.
+    pub left_out: fn() -> Option<&'static str>,
     /// Tries it.
     pub run: fn() -> Verdict,
 }
 
+const fn trial(name: &'static str, run: fn() -> Verdict) -> Trial {
+    Trial { name, left_out: || None, run }
+}
+
 /// All of them.
-pub static TRIALS: [Trial; 12] = [
-    Trial { name: "ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", run: sizes },
-    Trial { name: "read-write to read-only is in force everywhere", run: rights },
-    Trial { name: "executable to not executable is in force everywhere", run: execution },
-    Trial { name: "a range of 2 MiB leaves is gone everywhere", run: large_leaves },
-    Trial { name: "a part of a large leaf loses its rights, the rest keeps them", run: parts },
-    Trial { name: "leaves change size and memory under the eyes of all CPUs", run: remaps },
-    Trial { name: "stacks and their guard pages cannot be unmapped", run: stacks },
-    Trial { name: "of the frees of one range by all CPUs at once all but one are refused", run: frees::at_once },
-    Trial { name: "a guard page that is mapped is found, and one of a range that is gone is none", run: guards::found },
-    Trial { name: "out of frames: what waits is purged before a request is refused", run: shortage::out_of_frames },
-    Trial { name: "a reclaim empties the magazines of addresses, too", run: shortage::ranges_in_magazines },
+pub static TRIALS: [Trial; 13] = [
+    trial("ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", sizes),
+    trial("read-write to read-only is in force everywhere", rights),
+    trial("executable to not executable is in force everywhere", execution),
+    trial("a range of 2 MiB leaves is gone everywhere", large_leaves),
+    trial("a part of a large leaf loses its rights, the rest keeps them", parts),
     Trial {
-        name: "out of addresses: what waits is purged before a request is refused",
-        run: shortage::out_of_addresses,
+        left_out: gigabyte::left_out,
+        ..trial("a leaf of 1 GiB is seen, split, made whole and gone everywhere", gigabyte::gigabyte)
     },
+    trial("leaves change size and memory under the eyes of all CPUs", remaps),
+    trial("stacks and their guard pages cannot be unmapped", stacks),
+    trial("of the frees of one range by all CPUs at once all but one are refused", frees::at_once),
+    trial("a guard page that is mapped is found, and one of a range that is gone is none", guards::found),
+    trial("out of frames: what waits is purged before a request is refused", shortage::out_of_frames),
+    trial("a reclaim empties the magazines of addresses, too", shortage::ranges_in_magazines),
+    trial("out of addresses: what waits is purged before a request is refused", shortage::out_of_addresses),
 ];
 
 fn mapped(what: &'static str, result: Result<Mapped, Error>) -> Result<Mapped, Wrong> {

@@ -108,19 +108,25 @@ impl<M: Machine> Heap<M> {
     fn or_reclaim_then<T>(&self, attempt: impl Fn() -> Result<T>, last: impl Fn() -> Result<T>) -> Result<T> {
         match attempt() {
             Err(Error::OutOfMemory { .. }) => {
-                // One that somebody begins from here on serves us too.
-                let nr_begun = self.nr_reclaims_begun.load(Ordering::Acquire);
-                self.purge_unmapped();
-                let exclusive = self.exclude_others();
-                if let Some(exclusive) = &exclusive
-                    && self.nr_reclaims_begun.load(Ordering::Acquire) == nr_begun
-                {
-                    self.reclaim_alone(exclusive);
-                }
-                drop(exclusive);
+                self.reclaim_or_wait();
                 last()
             }
             other => other,
+        }
+    }
+
+    /// What comes between a request that found no memory and its last try: a reclaim, this CPU's or another's. Out of line,
+    /// for the sake of the requests that find some.
+    #[cold]
+    #[inline(never)]
+    fn reclaim_or_wait(&self) {
+        // One that somebody begins from here on serves us too.
+        let nr_begun = self.nr_reclaims_begun.load(Ordering::Acquire);
+        self.purge_unmapped();
+        if let Some(exclusive) = self.exclude_others()
+            && self.nr_reclaims_begun.load(Ordering::Acquire) == nr_begun
+        {
+            self.reclaim_alone(&exclusive);
         }
     }
 

@@ -20,7 +20,7 @@ mod reclaim;
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use crate::bank::{Bank, MAX_CACHES, MAX_CPUS};
 use crate::cache::{Cache, Settings};
@@ -53,6 +53,8 @@ pub struct Heap<M> {
     drain_request: AtomicU16,
     /// Which caches are debugged.
     debug_rules: debug::Rules,
+    /// Places of `banks` up to the last that was ever filled: whoever counts need not look at the others.
+    nr_banks: AtomicUsize,
 }
 
 impl<M: Machine> Heap<M> {
@@ -73,6 +75,7 @@ impl<M: Machine> Heap<M> {
             nr_reclaims_begun: AtomicU64::new(0),
             drain_request: AtomicU16::new(reclaim::ALL_CACHES),
             debug_rules: debug::Rules::new(),
+            nr_banks: AtomicUsize::new(0),
         }
     }
 
@@ -91,11 +94,12 @@ impl<M: Machine> Heap<M> {
     /// Makes the bank of CPU `cpu` known to the counters. `cpu` is below [`MAX_CPUS`].
     pub fn add_cpu(&self, cpu: usize, bank: &'static Bank) {
         self.banks[cpu].store(ptr::from_ref(bank).cast_mut(), Ordering::Release);
+        self.nr_banks.fetch_max(cpu + 1, Ordering::Release);
     }
 
     /// The banks of the CPUs that were added, with the CPU's number.
     pub fn banks(&self) -> impl Iterator<Item = (usize, &'static Bank)> {
-        self.banks.iter().enumerate().filter_map(|(cpu, bank)| {
+        self.banks[..self.nr_banks.load(Ordering::Acquire)].iter().enumerate().filter_map(|(cpu, bank)| {
             // SAFETY: only `add_cpu` stores here, from a static reference.
             unsafe { bank.load(Ordering::Acquire).as_ref() }.map(|bank| (cpu, bank))
         })

@@ -69,7 +69,6 @@ fn every_byte_of_a_mapping_leads_where_it_should() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)]
 fn the_largest_pages_that_alignment_permits_are_used() {
     let machine = Machine::new(16);
     let table = table(&machine);

@@ -36,7 +36,7 @@ fn nr_frames_to_be_had(test: &TestHeap, arena: &SharedArena<Host>) -> usize {
 
 #[test]
 fn the_memory_of_magazines_of_ranges_is_had_before_a_request_for_memory_is_refused() {
-    let test = TestHeap::new(256);
+    let test = TestHeap::new(if cfg!(miri) { 128 } else { 256 });
     with_static_arena(&test, 1 << 18, |arena| {
         let without = nr_frames_to_be_had(&test, arena);
         assert!(nr_cached(arena) > 500 && nr_magazines(&test) > 20, "nobody asked for them");
@@ -52,7 +52,7 @@ fn the_memory_of_magazines_of_ranges_is_had_before_a_request_for_memory_is_refus
 #[test]
 fn a_long_range_is_had_from_pieces_that_lie_in_magazines_and_depots() {
     const NR_PAGES: usize = 1 << 12;
-    let test = TestHeap::new(1024);
+    let test = TestHeap::new(MEMORY);
     let arena = new_arena(&test, NR_PAGES, Options::default());
     fill_depots(&arena);
     let largest = arena.free_space().largest_pages as usize;

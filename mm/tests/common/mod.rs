@@ -15,7 +15,8 @@ use mm::machine::{Awaited, Machine};
 use mm::memory_map::{Region, RegionKind};
 
 thread_local! {
-    static BANK: Cell<Option<&'static Bank>> = const { Cell::new(None) };
+    /// A pointer, as Miri goes through all of a bank whenever a reference to it changes hands.
+    static BANK: Cell<Option<NonNull<Bank>>> = const { Cell::new(None) };
     static REPORTS: RefCell<Vec<Error>> = const { RefCell::new(Vec::new()) };
     static DRAIN: Cell<Option<fn()>> = const { Cell::new(None) };
     static PURGE: Cell<Option<fn()>> = const { Cell::new(None) };
@@ -40,7 +41,12 @@ pub(crate) struct Host;
 // SAFETY: each thread sets its own bank, which no other thread gets, and a thread is a CPU that nothing interrupts.
 unsafe impl Machine for Host {
     fn bank() -> &'static Bank {
-        BANK.get().expect("the thread has a bank")
+        // SAFETY: the bank lives as long as the test heap, which the thread's use of the heap does not outlive.
+        unsafe { BANK.get().expect("the thread has a bank").as_ref() }
+    }
+
+    fn bank_at(offset: usize) -> *const u8 {
+        BANK.get().expect("the thread has a bank").as_ptr().cast::<u8>().wrapping_add(offset)
     }
 
     fn irq_save() -> usize {
@@ -169,8 +175,8 @@ fn drain_parked() {
     let Some((heap, banks)) = PARKED.with_borrow(Clone::clone) else { return };
     let me = BANK.get();
     for bank in banks {
-        if me.is_none_or(|me| !std::ptr::eq(me, bank)) {
-            BANK.set(Some(bank));
+        if me != Some(NonNull::from(bank)) {
+            BANK.set(Some(NonNull::from(bank)));
             heap.serve_drain();
         }
     }
@@ -286,8 +292,7 @@ impl TestHeap {
             banks.push(bank);
         }
         CPU.set(cpu);
-        // SAFETY: the bank lives as long as the test heap, which the thread's use of the heap does not outlive.
-        BANK.set(Some(unsafe { banks[cpu].as_ref() }));
+        BANK.set(Some(banks[cpu]));
     }
 
     /// A bank for another thread, to pass to [`enter_bank`].
@@ -295,7 +300,7 @@ impl TestHeap {
     pub(crate) fn bank(&self, cpu: usize) -> &'static Bank {
         let me = BANK.get();
         self.enter_cpu(cpu);
-        let bank = BANK.get().expect("just set");
+        let bank = Host::bank();
         BANK.set(me);
         bank
     }
@@ -350,7 +355,7 @@ impl TestHeap {
 /// Makes this thread the CPU with that bank.
 #[allow(dead_code, reason = "not every test binary uses all of the machine")]
 pub(crate) fn enter_bank(bank: &'static Bank) {
-    BANK.set(Some(bank));
+    BANK.set(Some(NonNull::from(bank)));
 }
 
 impl Drop for TestHeap {

@@ -1,6 +1,7 @@
 //! A machine for the walker: a `Vec` of tables, an entry format like the hardware's, a clock of shootdown rounds.
 
 use super::super::*;
+use core::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::vec::Vec;
@@ -91,9 +92,39 @@ impl Format for LikeX86 {
 type Hook = Box<dyn FnOnce(&Machine) + Send>;
 type Watcher = Box<dyn Fn(&Machine) + Send + Sync>;
 
+/// The entries of a table, each seen by itself: Miri follows a reference to all of them through each, and would take minutes
+/// for a walk.
+struct Table(NonNull<[AtomicU64; NR_ENTRIES]>);
+
+const NR_ENTRIES: usize = 512;
+
+// SAFETY: it owns the entries, which are atomics.
+unsafe impl Send for Table {}
+// SAFETY: as above, and it gives shared references to them only.
+unsafe impl Sync for Table {}
+
+impl Table {
+    fn new() -> Self {
+        Self(NonNull::from(Box::leak(Box::new([const { AtomicU64::new(0) }; NR_ENTRIES]))))
+    }
+
+    fn entry(&self, index: usize) -> &AtomicU64 {
+        assert!(index < NR_ENTRIES, "entry {index}");
+        // SAFETY: one of the entries, which live as long as the table.
+        unsafe { self.0.cast::<AtomicU64>().add(index).as_ref() }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: made in `new` by Box, and no reference outlives the table.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
 /// Tables in a `Vec`; table `i` is at physical address `(i + 1) * PAGE_SIZE`.
 pub(super) struct Machine {
-    tables: Vec<[AtomicU64; 512]>,
+    tables: Vec<Table>,
     is_out: Vec<AtomicBool>,
     free: Mutex<Vec<u64>>,
     /// Table allocations that still succeed.
@@ -109,7 +140,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(nr_tables: usize) -> Self {
         Self {
-            tables: (0..nr_tables).map(|_| [const { AtomicU64::new(0) }; 512]).collect(),
+            tables: (0..nr_tables).map(|_| Table::new()).collect(),
             is_out: (0..nr_tables).map(|_| AtomicBool::new(false)).collect(),
             free: Mutex::new((1..=nr_tables as u64).rev().map(|number| number * PAGE_SIZE as u64).collect()),
             budget: AtomicUsize::new(usize::MAX),
@@ -122,7 +153,7 @@ impl Machine {
 
     /// The entry as a processor reads it: without a step of the walker's.
     pub(super) fn value(&self, table: u64, index: usize) -> u64 {
-        self.tables[table as usize / PAGE_SIZE - 1][index].load(Ordering::SeqCst)
+        self.tables[table as usize / PAGE_SIZE - 1].entry(index).load(Ordering::SeqCst)
     }
 
     pub(super) fn nr_tables_out(&self) -> usize {
@@ -143,7 +174,7 @@ impl Tables for &Machine {
         }
         let number = table as usize / PAGE_SIZE - 1;
         assert!(self.is_out[number].load(Ordering::Relaxed), "a walk through table {table:#x}, which is free");
-        &self.tables[number][index]
+        self.tables[number].entry(index)
     }
 
     fn alloc_table(&self) -> Result<u64> {
@@ -161,7 +192,7 @@ impl Tables for &Machine {
 
     fn free_table(&self, table: u64) {
         let number = table as usize / PAGE_SIZE - 1;
-        let zeroed = self.tables[number].iter().all(|entry| entry.load(Ordering::Relaxed) == 0);
+        let zeroed = (0..NR_ENTRIES).all(|index| self.tables[number].entry(index).load(Ordering::Relaxed) == 0);
         assert!(zeroed, "table {table:#x} was used");
         assert!(self.is_out[number].swap(false, Ordering::Relaxed), "table {table:#x} is free already");
         self.nr_returned.fetch_add(1, Ordering::Relaxed);

@@ -154,8 +154,9 @@ proptest! {
     })]
 
     #[test]
-    #[cfg_attr(miri, ignore)]
-    fn every_operation_does_what_a_map_of_leaves_does(ops in prop::collection::vec(any_op(), 1..30)) {
+    fn every_operation_does_what_a_map_of_leaves_does(
+        ops in prop::collection::vec(any_op(), if cfg!(miri) { 4..10 } else { 1..30 }),
+    ) {
         let machine = Machine::new(200);
         let table = table(&machine);
         let mut model = Model::default();
@@ -227,8 +228,12 @@ proptest! {
                 }
                 Op::UnmapLeaves { .. } => unreachable!("turned into Unmap above"),
             }
-            check(&table, &machine, &model);
+            // Miri looks at the end: a look takes it longer than all that went before.
+            if !cfg!(miri) {
+                check(&table, &machine, &model);
+            }
         }
+        check(&table, &machine, &model);
         let everything = range(BASE, 1 << 27);
         let proof = Round::over(&machine, everything);
         tokens.into_iter().for_each(|token| token.release(&proof, |_| ()));

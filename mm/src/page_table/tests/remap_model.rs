@@ -302,8 +302,10 @@ proptest! {
     })]
 
     #[test]
-    #[cfg_attr(miri, ignore)]
-    fn no_processor_sees_two_leaves_at_once(ops in prop::collection::vec(any_op(), 1..40), seed in any::<u64>()) {
+    fn no_processor_sees_two_leaves_at_once(
+        ops in prop::collection::vec(any_op(), if cfg!(miri) { 4..10 } else { 1..40 }),
+        seed in any::<u64>(),
+    ) {
         let machine = Machine::new(60);
         let table = table(&machine);
         let looked_at = [0, 1, 7, 511, 512, 513, 1024, 1535, 1536, 1 << 18, (1 << 18) + 600];
@@ -313,7 +315,11 @@ proptest! {
         for op in ops {
             history.play(op);
             history.tlbs.check();
-            check(&table, &machine, &history.model);
+            // Miri looks at the end: a look takes it longer than all that went before.
+            if !cfg!(miri) {
+                check(&table, &machine, &history.model);
+            }
         }
+        check(&table, &machine, &history.model);
     }
 }

@@ -159,7 +159,7 @@ proptest! {
 
     #[test]
     fn every_operation_does_what_a_map_of_leaves_does(
-        ops in prop::collection::vec(any_op(), if cfg!(miri) { 4..10 } else { 1..30 }),
+        ops in prop::collection::vec(any_op(), if cfg!(miri) { 3..7 } else { 1..30 }),
     ) {
         let machine = Machine::new(200);
         let table = table(&machine);

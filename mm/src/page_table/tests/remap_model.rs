@@ -306,7 +306,7 @@ proptest! {
 
     #[test]
     fn no_processor_sees_two_leaves_at_once(
-        ops in prop::collection::vec(any_op(), if cfg!(miri) { 4..10 } else { 1..40 }),
+        ops in prop::collection::vec(any_op(), if cfg!(miri) { 3..7 } else { 1..40 }),
         seed in any::<u64>(),
     ) {
         let machine = Machine::new(60);

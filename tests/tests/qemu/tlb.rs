@@ -13,6 +13,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("tlb::figures-hold-to-the-instruction-xapic", move || figures_hold(xapic(counting(4)))),
         Test::new("tlb::a-cluster-is-one-write-whatever-the-ids", move || sparse_ids(counting(1))),
         Test::new("tlb::growth-is-linear", move || growth_is_linear(&counting)),
+        Test::new("tlb::figures-fail-when-interrupts-are-dropped", || figures_fail(script(3, ""))),
+        Test::new("tlb::exact-figures-end-when-nobody-answers", move || exact_figures_end(counting(2))),
         Test::new("tlb::the-same-machine-counts-the-same", move || counts_repeat(&counting(4))),
         Test::new("tlb::threshold-is-measured-and-set", || threshold_is_set(script(2, ""))),
         Test::new("tlb::wrong-options-are-told", || wrong_options(script(2, ""))),
@@ -79,6 +81,28 @@ fn counts_repeat(settings: &Settings) -> Outcome {
         format!("the same counts twice, but {first:?}\nand {second:?}")
     })?;
     run.passes()
+}
+
+/// A machine whose rounds nobody is told of: counts of nothing are not within their bounds.
+fn figures_fail(settings: Settings) -> Outcome {
+    let cmd = format!("{}; tlb pages=4; quit", kernel::TLB_FIGURES);
+    let run = Run::of(Settings { append: "chaos=drop-ipi".into(), cmd, ..settings })?;
+    run.ends(End::CommandFailed)?.says("so these counts mean nothing")?.says("bandolier [1]> tlb pages=4")?;
+    run.says("bandolier [1]> quit")?;
+    let figures = tlb_figures::read(kernel::answer(run.serial(), kernel::TLB_FIGURES));
+    for name in ["ICR writes, all others busy", "ICR writes, every second busy", "storm: interrupts"] {
+        let figure = figures.iter().find(|f| f.name == name);
+        let is_refused = figure.is_some_and(|f| f.measured == 0 && !f.holds());
+        run.check(is_refused, || format!("0 to be too little for {name}, but {figure:?}"))?;
+    }
+    run.passes()
+}
+
+/// A wait for acknowledgements that never come is over by itself, and told.
+fn exact_figures_end(settings: Settings) -> Outcome {
+    let (run, figures) = figures_of(Settings { append: "chaos=drop-ipi".into(), ..settings })?;
+    run.ends(End::CommandFailed)?.says("tlb: figures: time was up: every CPU should have taken the interrupt")?;
+    run.check(figures.iter().any(|f| !f.holds()), || format!("figures that do not hold, but {figures:?}"))?.passes()
 }
 
 fn threshold_is_set(settings: Settings) -> Outcome {

@@ -12,8 +12,10 @@ use arch::{irq, tsc};
 use smp::PageRange;
 
 use super::company::{self, Pace};
+use super::problem::Problem;
 use crate::machine::{self, Cpu, SHOOTDOWNS};
 use crate::space::{self, Attributes};
+use crate::time::Deadline;
 use crate::workers;
 
 /// Rounds that are measured; the least counts. They differ only where the emulator changes CPUs on its own.
@@ -30,18 +32,18 @@ pub(super) struct Costs {
     pub elapsed: u64,
 }
 
-/// Measures; `None` without memory for a page, or without other CPUs.
-pub(super) fn measure() -> Option<Costs> {
-    if workers::others().is_empty() {
-        return None;
-    }
-    let page = space::map(1, Attributes::READ_WRITE).ok()?;
-    let range = PageRange::new(page.start(), 1)?;
-    let (initiator, handler) = apart(range);
-    let elapsed = together(range);
+/// How long the targets may take to come, or to acknowledge: a hundred thousand times what they do. In instructions of all
+/// CPUs, where those are counted.
+const PATIENCE_NS: u64 = 100_000_000;
+
+/// Measures; refused without memory for a page, and given up where a target does not acknowledge. There are other CPUs.
+pub(super) fn measure() -> Result<Costs, Problem> {
+    let page = space::map(1, Attributes::READ_WRITE).map_err(|_| Problem::NoMemory { nr_pages: 1 })?;
+    let range = PageRange::new(page.start(), 1).unwrap_or(PageRange::EMPTY);
+    let costs = apart(range).map(|(initiator, handler)| Costs { initiator, handler, elapsed: together(range) });
     // SAFETY: the page is this function's own.
     unsafe { space::unmap(page) };
-    Some(Costs { initiator, handler, elapsed })
+    costs
 }
 
 /// The whole round: the targets take their interrupts wherever they are.
@@ -59,7 +61,7 @@ fn together(range: PageRange) -> u64 {
 }
 
 /// Initiator and handler apart: the targets keep interrupts off, and let them in when the initiator is out of its half.
-fn apart(range: PageRange) -> (u64, u64) {
+fn apart(range: PageRange) -> Result<(u64, u64), Problem> {
     let (nr_asked, nr_ready, is_over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let slowest = [const { AtomicU64::new(0) }; NR_ROUNDS];
     let target = || {
@@ -76,22 +78,31 @@ fn apart(range: PageRange) -> (u64, u64) {
     };
     let others = workers::others();
     let least = workers::beside(&others, &target, || {
-        let mut least = u64::MAX;
-        for nth in 1..=NR_ROUNDS {
-            machine::wait_until(|| nr_ready.load(Ordering::Relaxed) == nth * others.len(), || false);
+        let least = (1..=NR_ROUNDS).try_fold(u64::MAX, |least, nth| {
+            let is_there = || nr_ready.load(Ordering::Relaxed) == nth * others.len();
+            in_time(is_there, "every CPU should have come to the round")?;
             let nothing = ticks_of(|| ()).0;
             let (begin_ticks, round) = ticks_of(|| SHOOTDOWNS.begin(&Cpu, [range].into_iter()));
             nr_asked.store(nth, Ordering::Relaxed);
             let newest = SHOOTDOWNS.generation();
-            machine::wait_until(|| others.iter().all(|cpu| SHOOTDOWNS.seen(cpu) == newest), || false);
+            // A poll of its own: of the round's wait, no turn is to be measured.
+            let have_seen = || others.iter().all(|cpu| SHOOTDOWNS.seen(cpu) == newest);
+            let seen = in_time(have_seen, "every CPU should have taken the interrupt of a round and acknowledged it");
             let (wait_ticks, ()) = ticks_of(|| SHOOTDOWNS.wait(&Cpu, round));
-            least = least.min((begin_ticks + wait_ticks).saturating_sub(2 * nothing));
-        }
+            seen.map(|()| least.min((begin_ticks + wait_ticks).saturating_sub(2 * nothing)))
+        });
         is_over.store(true, Ordering::Relaxed);
         least
     });
     company::wait_until_idle(&others);
-    (least, slowest.iter().map(|ticks| ticks.load(Ordering::Relaxed)).min().unwrap_or(0))
+    let handler = slowest.iter().map(|ticks| ticks.load(Ordering::Relaxed)).min().unwrap_or(0);
+    least.map(|least| (least, handler))
+}
+
+/// Waits until `is_due`; an error if that takes too long.
+fn in_time(is_due: impl Fn() -> bool, what: &'static str) -> Result<(), Problem> {
+    let deadline = Deadline::after_ns(PATIENCE_NS);
+    if machine::wait_until(is_due, || deadline.has_passed()) { Ok(()) } else { Err(Problem::Late { what }) }
 }
 
 fn ticks_of<R>(body: impl FnOnce() -> R) -> (u64, R) {

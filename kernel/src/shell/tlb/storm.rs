@@ -4,13 +4,15 @@ use smp::shootdown::{CounterValues, Mode};
 use smp::{Barrier, PageRange};
 
 use super::company;
+use super::mode_guard::ModeGuard;
+use super::problem::Problem;
 use crate::machine::{Cpu, SHOOTDOWNS};
 use crate::per_cpu;
 use crate::space::{self, Attributes};
 use crate::workers;
 
 /// Rounds that each CPU begins.
-const NR_ROUNDS: usize = 20;
+pub(super) const NR_ROUNDS: usize = 20;
 
 /// What a storm came to.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +23,11 @@ pub(super) struct Storm {
     pub nr_flushes: u64,
 }
 
-/// Storms in `mode`. `None` without memory for a page.
-pub(super) fn run(mode: Mode) -> Option<Storm> {
+/// Storms in `mode`. Refused without memory for a page.
+pub(super) fn run(mode: Mode) -> Result<Storm, Problem> {
     // Mapped throughout: what is counted are the rounds.
-    let page = space::map(1, Attributes::READ_WRITE).ok()?;
-    let range = PageRange::new(page.start(), 1)?;
+    let page = space::map(1, Attributes::READ_WRITE).map_err(|_| Problem::NoMemory { nr_pages: 1 })?;
+    let range = PageRange::new(page.start(), 1).unwrap_or(PageRange::EMPTY);
     let others = workers::others();
     let start = Barrier::new(others.len() as u32 + 1);
     let end = Barrier::new(others.len() as u32 + 1);
@@ -35,17 +37,15 @@ pub(super) fn run(mode: Mode) -> Option<Storm> {
         // Busy until the last is done: a storm of CPUs that go idle one by one is a smaller one.
         end.wait(&Cpu);
     };
-    let settings = SHOOTDOWNS.settings();
-    let mode_before = settings.mode();
-    settings.set_mode(mode);
+    let in_mode = ModeGuard::set(mode);
     let before = counted();
     workers::beside(&others, &rounds, rounds);
     let done = counted() - before;
-    settings.set_mode(mode_before);
+    drop(in_mode);
     company::wait_until_idle(&others);
     // SAFETY: the page is this function's own.
     unsafe { space::unmap(page) };
-    Some(Storm { nr_interrupts: done.interrupted, nr_flushes: done.flushes })
+    Ok(Storm { nr_interrupts: done.interrupted, nr_flushes: done.flushes })
 }
 
 /// What all CPUs have counted.

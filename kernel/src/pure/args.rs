@@ -35,6 +35,8 @@ pub struct Args<'a> {
     used: u128,
     keys: [&'static str; MAX_KEYS],
     nr_keys: usize,
+    /// A flag that is there twice: [`finish`](Args::finish) refuses it.
+    repeated: Option<&'static str>,
 }
 
 /// How long a command should work.
@@ -95,6 +97,11 @@ pub enum Problem<'a> {
         /// The key.
         key: &'static str,
     },
+    /// A flag is given twice.
+    RepeatedFlag {
+        /// The flag, with its dashes if it has any.
+        flag: &'static str,
+    },
     /// A word that the command does not take.
     Unexpected {
         /// The word.
@@ -110,7 +117,7 @@ impl<'a> Args<'a> {
     /// The arguments in `command`, whose first word is its name; nothing if it is blank.
     pub fn new(command: &'a str) -> Option<Args<'a>> {
         let (command, text) = split_name(command)?;
-        Some(Args { command, text, used: 0, keys: [""; MAX_KEYS], nr_keys: 0 })
+        Some(Args { command, text, used: 0, keys: [""; MAX_KEYS], nr_keys: 0, repeated: None })
     }
 
     /// The command's name.
@@ -155,11 +162,14 @@ impl<'a> Args<'a> {
         self.parsed("a duration (5s, 2m) or a number of operations (100k)", Budget::parse)
     }
 
-    /// Whether `flag` (written with its dashes: `--json`) is there.
+    /// Whether `flag` (written with its dashes: `--json`) is there. One that is there twice is refused by
+    /// [`finish`](Self::finish).
     pub fn flag(&mut self, flag: &'static str) -> bool {
         self.remember(flag);
         let is_set = self.claim(|word| word == flag).is_some();
-        while self.claim(|word| word == flag).is_some() {}
+        while self.claim(|word| word == flag).is_some() {
+            self.repeated = Some(flag);
+        }
         is_set
     }
 
@@ -200,8 +210,11 @@ impl<'a> Args<'a> {
         self.parsed_value(key, "a size (4096, 4k, 2M)", units::size_bytes)
     }
 
-    /// Refuses a word that was not asked for. `usage` shows what may stand behind the command's name, for the error.
+    /// Refuses a word that was not asked for, and a flag that is there twice. `usage` shows what may stand behind the command's name, for the error.
     pub fn finish(self, usage: &'static str) -> Result<(), ArgError<'a>> {
+        if let Some(flag) = self.repeated {
+            return Err(self.error(Problem::RepeatedFlag { flag }));
+        }
         let Some((_, word)) = words(self.text).enumerate().find(|(i, _)| !self.is_used(*i)) else { return Ok(()) };
         let name = word.split_once('=').map_or(word, |(key, _)| key);
         let nearest = suggest::closest(name, self.keys[..self.nr_keys].iter().copied());
@@ -287,6 +300,7 @@ impl fmt::Display for ArgError<'_> {
                 write!(f, "{} expected a number from {least} to {most}, got {got}", Key(key))
             }
             Problem::Repeated { key } => write!(f, "{} is given twice", Key(key)),
+            Problem::RepeatedFlag { flag } => write!(f, "{flag} is given twice"),
             Problem::Unexpected { word, nearest, usage } => {
                 write!(f, "unexpected argument `{word}`")?;
                 match nearest {

@@ -53,11 +53,21 @@ fn errors_say_what_was_expected() {
 
 #[test]
 fn words_and_flags_are_told_apart() {
-    let mut args = Args::new("replay --json fork-exec.kmt --json").expect("a command");
+    let mut args = Args::new("replay --json fork-exec.kmt").expect("a command");
     assert_eq!(args.required("the name of a module"), Ok("fork-exec.kmt"));
     assert!(args.flag("--json"));
     assert!(!args.flag("--quiet"));
     assert_eq!(args.finish("<module> [--json]"), Ok(()));
+
+    for (command, flag) in [("mem --json --json", "--json"), ("smp nmi nmi", "nmi")] {
+        let mut args = Args::new(command).expect("a command");
+        assert!(args.flag(flag));
+        let error = args.finish("").expect_err("a flag twice");
+        assert_eq!(
+            error.to_string(),
+            format!("{}: {flag} is given twice", command.split(' ').next().unwrap_or_default())
+        );
+    }
 
     let mut args = Args::new("replay").expect("a command");
     let error = args.required("the name of a module").expect_err("there is none");

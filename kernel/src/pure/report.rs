@@ -115,9 +115,12 @@ pub fn table<const N: usize>(
         });
         return result;
     }
-    // A column of figures stands to the right, and so does its heading.
+    // A column of figures stands to the right, and so does its heading, and the `-` where there is none.
     let mut aligns = [Align::Left; N];
-    rows(&mut |cells| aligns = cells.map(|cell| cell.align()));
+    rows(&mut |cells| {
+        let figures = aligns.iter_mut().zip(&cells).filter(|(_, cell)| matches!(cell.align(), Align::Right));
+        figures.for_each(|(align, _)| *align = Align::Right);
+    });
     let mut headings = columns.map(|(heading, _)| (heading, Align::Left));
     headings.iter_mut().zip(aligns).for_each(|((_, heading), align)| *heading = align);
     table::print(out, headings, |row| rows(&mut |cells| row(cells.each_ref().map(|cell| cell as &dyn Display))))
@@ -192,6 +195,17 @@ mod tests {
             "{\"kind\":\"cache\",\"name\":\"a \\\"b\\\"\",\"out\":1234,\"memory_bytes\":4096,\"hits_per_million\":999999}\n\
              {\"kind\":\"cache\",\"name\":\"c\",\"out\":5,\"memory_bytes\":10001,\"hits_per_million\":0}\n"
         );
+    }
+
+    #[test]
+    fn a_column_of_figures_stands_to_the_right_whatever_its_last_row_is() {
+        let [text, _] = both(|out, format| {
+            table(out, format, "k", [("at most", "most"), ("", "verdict")], |row| {
+                row([Cell::Id(1234), Cell::Text(&"holds")]);
+                row([Cell::Text(&"-"), Cell::Text(&"told")]);
+            })
+        });
+        assert_eq!(text, "at most\n   1234  holds\n      -  told\n");
     }
 
     #[test]

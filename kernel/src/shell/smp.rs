@@ -32,8 +32,9 @@ pub const COMMANDS: &[Command] = &[Command {
 }];
 
 fn smp<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
-    let format = Format::json_if(args.flag("--json"));
     let is_nmi = args.flag("nmi");
+    // Not beside `nmi`, which answers for people alone.
+    let format = Format::json_if(!is_nmi && args.flag("--json"));
     args.finish(usage)?;
     if is_nmi {
         return Ok(ask_all());

@@ -13,7 +13,7 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "space",
     usage: "[purge] [test] [ranges=N] [pages=N]",
     help: "kernel address space: what is unmapped and waits; trials on all CPUs",
-    details: "purge: one shootdown for all ranges that are unmapped and wait.\n\
+    details: "purge: one shootdown for all ranges that are unmapped and wait. Comes first if both are asked for.\n\
               ranges=N, pages=N: how much may wait in the queue of a CPU before it purges.\n\
               test: maps, unmaps, protects and remaps ranges of many sizes, and has every CPU look; unmaps what must not\n\
               be unmapped; does without memory, and without addresses.",

@@ -100,6 +100,26 @@ pub fn read_serialised() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// Whether a tick is an instruction, as under QEMU's `-icount`: found out by a loop whose instructions are known.
+///
+/// Other CPUs' instructions are ticks, too, so they had better halt meanwhile; a few measurements may go wrong by them.
+pub fn counts_instructions() -> bool {
+    const NR_LOOKS: usize = 16;
+    // Two lengths, so that what comes before and after the loop counts for nothing. Real cores take a cycle for a turn of
+    // the longer one, at a clock of its own: that both figures agree more often than not takes more than chance.
+    let is_exact = || loop_ticks(3000).wrapping_sub(loop_ticks(1000)) == 2 * (3000 - 1000);
+    (0..NR_LOOKS).filter(|_| is_exact()).count() > NR_LOOKS / 2
+}
+
+/// Ticks that `nr_turns` of a loop of two instructions take, and a constant number more: not inlined, so that it is the same one.
+#[inline(never)]
+fn loop_ticks(nr_turns: u32) -> u64 {
+    let before = read_serialised();
+    // SAFETY: counts a register down, and touches nothing else but the flags.
+    unsafe { asm!("2:", "dec {turns:e}", "jnz 2b", turns = inout(reg) nr_turns => _, options(nomem, nostack)) }
+    read_serialised().wrapping_sub(before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +143,11 @@ mod tests {
     fn conversions_saturate() {
         assert_eq!(GHZ_2_6.ticks(u64::MAX), u64::MAX);
         assert_eq!(Frequency { hz: 1, source: Source::Pit }.nanoseconds(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_clock_of_time_counts_no_instructions() {
+        assert!(!counts_instructions());
     }
 
     #[test]

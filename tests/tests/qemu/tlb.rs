@@ -1,6 +1,7 @@
 //! What shootdowns cost, as exact counts: instructions on machines whose clock counts them, interrupts on all.
 
-use crate::support::{Failure, Outcome, Run, Settings, Test, script, xapic};
+use crate::support::{CTRL_C, Failure, Outcome, Run, Settings, Test, Typist, script, xapic};
+use serde_json::Value;
 use tests::settings::{Accel, ApicIds};
 use tests::tlb_figures::{self, Figure};
 use tests::{End, kernel};
@@ -17,6 +18,9 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("tlb::exact-figures-end-when-nobody-answers", move || exact_figures_end(counting(2))),
         Test::new("tlb::the-same-machine-counts-the-same", move || counts_repeat(&counting(4))),
         Test::new("tlb::threshold-is-measured-and-set", || threshold_is_set(script(2, ""))),
+        Test::new("tlb::ctrl-c-ends-the-naive-way", || cancelled(script(4, ""))),
+        Test::new("tlb::answers-for-programs-are-whole", || for_programs(script(2, ""))),
+        Test::new("tlb::what-cannot-be-done-is-said", || refusals(script(2, ""))),
         Test::new("tlb::wrong-options-are-told", || wrong_options(script(2, ""))),
     ]
 }
@@ -109,6 +113,56 @@ fn threshold_is_set(settings: Settings) -> Outcome {
     let cmd = "tlb threshold; tlb flush-pages=5; tlb threshold; quit".into();
     let run = Run::of(Settings { append: "flush-pages=7".into(), cmd, ..settings })?;
     run.says("flush-pages is 7")?.says("flush-pages is 5")?.ends(End::Success)?.passes()
+}
+
+/// Ctrl-C among thousands of naive rounds: a prompt at once, the pages that are left do not go in the naive way, too.
+fn cancelled(settings: Settings) -> Outcome {
+    let mut typist = Typist::at_prompt(settings)?;
+    let rounds = |typist: &mut Typist| -> Result<Option<u64>, Failure> {
+        let (answer, _) = typist.enter("smp --json")?;
+        let objects = answer.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim()).ok());
+        Ok(objects.filter(|object| object["kind"] == "smp").find_map(|object| object["rounds"].as_u64()))
+    };
+    let before = rounds(&mut typist)?;
+    typist.keys("tlb pages=4096\r");
+    typist.reads("pages to go")?;
+    typist.keys(CTRL_C);
+    let status = typist.prompt()?;
+    typist.expect(status == 1, format!("what was stopped to have failed, status {status}"))?;
+    let nr_rounds = rounds(&mut typist)?.zip(before).map(|(after, before)| after - before);
+    typist.expect(nr_rounds.is_some_and(|nr| nr < 4096), format!("fewer rounds than pages, but {nr_rounds:?}"))?;
+    typist.quit().says("tlb: stopped")?.passes()
+}
+
+/// Nothing but objects, and all that people are told is in them.
+fn for_programs(settings: Settings) -> Outcome {
+    let commands = ["tlb pages=64 --json", "tlb flush-pages=9 threshold --json", "tlb flush-pages=8 --json"];
+    let run = Run::of(Settings { cmd: format!("{}; tlb pages=64; quit", commands.join("; ")), ..settings })?;
+    run.ends(End::Success)?;
+    let mut objects = Vec::new();
+    for line in commands.iter().flat_map(|command| kernel::answer(run.serial(), command).lines()) {
+        let object = serde_json::from_str::<Value>(line.trim());
+        run.check(object.is_ok(), || format!("an object, but {line:?}"))?;
+        objects.extend(object);
+    }
+    let of = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+    let method = |name: &str| of("tlb").find(|object| object["method"] == name).cloned().unwrap_or_default();
+    run.check(method("lazily")["purges"] == 1, || format!("one purge, but {objects:?}"))?;
+    run.check(method("batched")["icr_writes_per_page"] == 0.016, || format!("1/64, rounded, but {objects:?}"))?;
+    let best = of("tlb_threshold_best").find(|best| best["flush_pages"] == 9 && best["best_pages"].is_u64());
+    run.check(best.is_some(), || format!("what the threshold comes to, but {objects:?}"))?;
+    run.check(of("tlb_flush_pages").count() == 2, || format!("what was set, but {objects:?}"))?;
+    run.says("1   0.016 per page")?.passes()
+}
+
+fn refusals(settings: Settings) -> Outcome {
+    let cmd =
+        "tlb figures --exact; tlb threshold pages=4; tlb figures lazy=4; smp nmi --json; smp nmi nmi; quit".into();
+    let run = Run::of(Settings { cmd, ..settings.clone() })?;
+    run.says("boot with accel=icount")?.says("unexpected argument `pages=4`")?.says("unexpected argument `lazy=4`")?;
+    run.says("smp: unexpected argument `--json`")?.says("smp: nmi is given twice")?.ends(End::CommandFailed)?;
+    let run = Run::of(Settings { cpus: 1, cmd: "tlb figures; quit".into(), ..settings })?;
+    run.says("tlb: figures: it needs another CPU")?.ends(End::CommandFailed)?.passes()
 }
 
 fn wrong_options(settings: Settings) -> Outcome {

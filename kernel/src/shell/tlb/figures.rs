@@ -57,6 +57,13 @@ impl Figure {
 
 /// Measures and prints; fails if a figure is not what it may be, or cannot be measured.
 pub(super) fn print(is_exact: bool, format: Format) -> Status {
+    if is_exact && !tsc::counts_instructions() {
+        println!(
+            "tlb: --exact counts instructions by the clock, whose ticks are none here: boot with accel=icount\n\
+             (just accel=icount cmd='tlb figures --exact; quit' qemu-smp)"
+        );
+        return Status::Failed;
+    }
     let mut figures = Vec::new();
     let measured = measure(is_exact, &mut figures);
     let columns = [

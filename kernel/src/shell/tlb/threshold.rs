@@ -10,11 +10,13 @@
 use alloc::vec::Vec;
 
 use arch::{irq, tlb, tsc};
+use kernel::json;
 use kernel::report::{self, Cell, Format};
 use mm::frame::PAGE_SIZE;
 use smp::shootdown::Settings;
 
 use super::Out;
+use super::problem::Problem;
 use crate::console::println;
 use crate::machine::SHOOTDOWNS;
 use crate::shell::Status;
@@ -37,9 +39,12 @@ struct Cost {
 
 /// Measures and prints.
 pub(super) fn print(format: Format) -> Status {
-    let Some(costs) = measure() else {
-        println!("tlb: no memory for {} pages", NR_WORKING + Settings::MAX_FULL_FLUSH_PAGES);
-        return Status::Failed;
+    let costs = match measure() {
+        Ok(costs) => costs,
+        Err(problem) => {
+            println!("tlb: threshold: {problem}");
+            return Status::Failed;
+        }
     };
     let columns = [
         ("pages", "pages"),
@@ -58,19 +63,31 @@ pub(super) fn print(format: Format) -> Status {
             ]);
         }
     });
-    if format == Format::Text {
-        let best = costs.iter().take_while(|cost| cost.by_page <= cost.at_once).map(|cost| cost.nr_pages).last();
-        println!(
-            "with {NR_WORKING} pages in use, page by page pays up to {} pages; flush-pages is {}",
-            best.unwrap_or(0),
-            SHOOTDOWNS.settings().full_flush_pages()
-        );
-    }
-    if printed.is_ok() { Status::Ok } else { Status::Failed }
+    let best = costs.iter().take_while(|cost| cost.by_page <= cost.at_once).map(|cost| cost.nr_pages).last();
+    let (best, flush_pages) = (best.unwrap_or(0), SHOOTDOWNS.settings().full_flush_pages());
+    let concluded = match format {
+        Format::Text => {
+            println!(
+                "with {NR_WORKING} pages in use, page by page pays up to {best} pages; flush-pages is {flush_pages}"
+            );
+            Ok(())
+        }
+        Format::Json => json::line(&mut Out, |object| {
+            object.text("kind", "tlb_threshold_best");
+            object.number("working_pages", NR_WORKING as u64);
+            object.number("best_pages", best as u64);
+            object.number("flush_pages", flush_pages as u64);
+        }),
+    };
+    if printed.and(concluded).is_ok() { Status::Ok } else { Status::Failed }
 }
 
-fn measure() -> Option<Vec<Cost>> {
-    let range = space::map(NR_WORKING + Settings::MAX_FULL_FLUSH_PAGES, Attributes::READ_WRITE).ok()?;
+fn measure() -> Result<Vec<Cost>, Problem> {
+    const NR_PAGES: usize = NR_WORKING + Settings::MAX_FULL_FLUSH_PAGES;
+    let no_memory = Problem::NoMemory { nr_pages: NR_PAGES };
+    let mut costs = Vec::new();
+    costs.try_reserve(NR_FLUSHED.len()).map_err(|_| no_memory)?;
+    let range = space::map(NR_PAGES, Attributes::READ_WRITE).map_err(|_| no_memory)?;
     let page = |nth: usize| range.start() + nth * PAGE_SIZE;
     let read = |nth: usize| {
         // SAFETY: a page of this function's own, mapped and readable.
@@ -80,7 +97,7 @@ fn measure() -> Option<Vec<Cost>> {
         let mut samples = [0_u64; NR_SAMPLES];
         for sample in &mut samples {
             let guard = irq::InterruptGuard::new();
-            (0..NR_WORKING + Settings::MAX_FULL_FLUSH_PAGES).for_each(read);
+            (0..NR_PAGES).for_each(read);
             let before = tsc::read_serialised();
             flush();
             (0..NR_WORKING).for_each(read);
@@ -90,8 +107,6 @@ fn measure() -> Option<Vec<Cost>> {
         samples.sort_unstable();
         samples[NR_SAMPLES / 2]
     };
-    let mut costs = Vec::new();
-    costs.try_reserve(NR_FLUSHED.len()).ok()?;
     let at_once = cost_of(&tlb::flush_all);
     for nr_pages in NR_FLUSHED {
         let by_page = cost_of(&|| (NR_WORKING..NR_WORKING + nr_pages).for_each(|nth| tlb::flush_page(page(nth))));
@@ -99,5 +114,5 @@ fn measure() -> Option<Vec<Cost>> {
     }
     // SAFETY: the range is this function's own.
     unsafe { space::unmap(range) };
-    Some(costs)
+    Ok(costs)
 }

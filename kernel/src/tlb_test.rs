@@ -45,9 +45,10 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "tlb-test",
     usage: "[list] [case..] [ops=N] [seed=N]",
     help: "TLB shootdowns in awkward situations, one case for each",
-    details: "`tlb-test list` says what the cases are; named cases run alone. Each is named before it runs, and is over\n\
-              after a number of operations that `ops` changes. A case that wants more CPUs than there are is skipped.\n\
-              Ends with PASS or FAIL. With chaos=drop-ipi on the kernel command line it must fail.",
+    details: "`tlb-test list` says what the cases are; named cases run alone, in the order given. Each is named before it\n\
+              runs, and is over after a number of operations that `ops` changes. `seed` repeats the choices of a run,\n\
+              and not how the CPUs interleave. A case that wants more CPUs than there are is skipped.\n\
+              Ends with PASS or FAIL, or STOPPED after Ctrl-C. With chaos=drop-ipi on the kernel command line it must fail.",
     run: tlb_test,
 }];
 
@@ -98,7 +99,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 fn tlb_test<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'a>> {
     let nr_ops = args.number("ops", 1..=100_000_000)?;
     let seed = args.number("seed", 0..=u64::MAX)?.unwrap_or_else(tsc::read);
-    let mut is_wanted = [false; CASES.len()];
+    // The cases by their places in the table, in the order given.
+    let mut wanted = [0; CASES.len()];
+    let mut nr_wanted = 0;
     while let Some(word) = args.word() {
         if word == "list" {
             args.finish(usage)?;
@@ -111,12 +114,18 @@ fn tlb_test<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgEr
             }
             return Ok(Status::Usage);
         };
-        is_wanted[index] = true;
+        if wanted[..nr_wanted].contains(&index) {
+            println!("tlb-test: {word} is given twice");
+            return Ok(Status::Usage);
+        }
+        wanted[nr_wanted] = index;
+        nr_wanted += 1;
     }
     args.finish(usage)?;
-    let is_any_wanted = is_wanted.contains(&true);
-    let wanted = CASES.iter().zip(is_wanted).filter(|(_, is_wanted)| *is_wanted || !is_any_wanted);
-    Ok(run(wanted.map(|(case, _)| case), nr_ops, seed))
+    Ok(match &wanted[..nr_wanted] {
+        [] => run(CASES.iter(), nr_ops, seed),
+        wanted => run(wanted.iter().map(|index| &CASES[*index]), nr_ops, seed),
+    })
 }
 
 fn list() -> Status {
@@ -144,7 +153,8 @@ fn run<'a>(cases: impl Iterator<Item = &'a Case>, nr_ops: Option<u64>, seed: u64
         }
         println!("tlb-test: {}: {}", case.name, case.help);
         let start_ns = time::now_ns();
-        match (case.run)(&Run::new(nr_ops.unwrap_or(case.nr_ops), seed)) {
+        let nr_case_ops = nr_ops.unwrap_or(case.nr_ops);
+        match (case.run)(&Run::new(nr_case_ops, seed)) {
             Ok(figures) => {
                 let ms = (time::now_ns() - start_ns) / 1_000_000;
                 println!("tlb-test: {}: ok in {ms} ms{figures}", case.name);
@@ -153,6 +163,7 @@ fn run<'a>(cases: impl Iterator<Item = &'a Case>, nr_ops: Option<u64>, seed: u64
             Err(Failure::Cancelled) => break,
             Err(failure) => {
                 println!("tlb-test: {}: failed: {failure}", case.name);
+                println!("tlb-test: again with: tlb-test {} ops={nr_case_ops} seed={seed}", case.name);
                 nr_failed += 1;
             }
         }
@@ -161,11 +172,14 @@ fn run<'a>(cases: impl Iterator<Item = &'a Case>, nr_ops: Option<u64>, seed: u64
     if let Some(difference) = difference {
         println!("tlb-test: {difference}");
     }
-    let stopped = if input::is_cancelled() { " stopped" } else { "" };
-    let is_pass = nr_failed == 0 && difference.is_none();
+    // What was stopped has found nothing wrong, and has not done what it was told either.
+    let verdict = match nr_failed == 0 && difference.is_none() {
+        true if input::is_cancelled() => "STOPPED",
+        true => "PASS",
+        false => "FAIL",
+    };
     println!(
-        "tlb-test: {} passed={nr_passed} failed={nr_failed} skipped={nr_skipped} cpus={nr_cpus} seed={seed}{stopped}",
-        if is_pass { "PASS" } else { "FAIL" }
+        "tlb-test: {verdict} passed={nr_passed} failed={nr_failed} skipped={nr_skipped} cpus={nr_cpus} seed={seed}"
     );
-    if is_pass { Status::Ok } else { Status::Failed }
+    if verdict == "PASS" { Status::Ok } else { Status::Failed }
 }

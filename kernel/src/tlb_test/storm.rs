@@ -153,7 +153,7 @@ impl Storm {
         }
         self.nr_seen.fetch_add(1, Ordering::Relaxed);
         if found <= acknowledged {
-            run.fail(Failure::Stale { cpu: per_cpu::this().cpu, found, acknowledged });
+            run.fail(Failure::Unmapped { cpu: per_cpu::this().cpu, found, gone: acknowledged });
         }
     }
 }

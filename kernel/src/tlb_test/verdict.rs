@@ -15,6 +15,9 @@ use crate::{input, machine};
 pub(super) enum Failure {
     /// A CPU read an older version than one whose predecessors every CPU has acknowledged to be gone.
     Stale { cpu: CpuId, found: u64, acknowledged: u64 },
+    /// A CPU read a mapping that was unmapped, as every CPU had acknowledged: mappings are numbered, and of those that lay
+    /// there this one, and all before it, were gone.
+    Unmapped { cpu: CpuId, found: u64, gone: u64 },
     /// A CPU could not read what is mapped.
     Unreadable { cpu: CpuId, addr: usize },
     /// A CPU could do what it has no right to any more, or cannot do what it may.
@@ -44,6 +47,14 @@ impl fmt::Display for Failure {
                 f,
                 "stale translation: cpu {cpu} read version {found} after all had acknowledged version {acknowledged}"
             ),
+            Self::Unmapped { cpu, found, gone } => {
+                write!(f, "stale translation: cpu {cpu} still read mapping {found} after all had acknowledged that ")?;
+                if found == gone {
+                    f.write_str("it was unmapped")
+                } else {
+                    write!(f, "mapping {gone}, a later one there, was unmapped")
+                }
+            }
             Self::Unreadable { cpu, addr } => write!(f, "cpu {cpu} cannot read {addr:#x}, which is mapped"),
             Self::Right { cpu, addr, right, is_held: true } => {
                 write!(f, "stale right: cpu {cpu} could {right} {addr:#x} after the right was taken away")

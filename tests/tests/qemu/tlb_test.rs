@@ -71,8 +71,11 @@ fn passes(settings: Settings, more: &str) -> Outcome {
 
 /// One CPU: cases that want another say so, the others pass without an interrupt to anybody.
 fn alone() -> Outcome {
-    let run = Run::of(script(1, "tlb-test; cpus; mem; quit"))?;
-    run.ends(End::Success)?.judges("tlb-test", &[true])?.adds_up(1)?;
+    let run = Run::of(script(1, "tlb-test; cpus; mem; tlb-test visible storm; quit"))?;
+    run.ends(End::Success)?.judges("tlb-test", &[true, true])?.adds_up(1)?;
+    let named = kernel::answer(run.serial(), "tlb-test visible storm");
+    let order = ["visible", "storm"].map(|case| named.find(&format!("tlb-test: {case}: ")));
+    run.check(order[0].is_some() && order[0] < order[1], || format!("visible before storm, but {named:?}"))?;
     let sent = kernel::ipis_sent(run.serial());
     run.says(": skipped, wants 2 CPUs")?
         .check(sent == Some(0), || format!("no interrupts sent, told {sent:?}"))?
@@ -84,9 +87,12 @@ fn cancelled() -> Outcome {
     typist.keys("tlb-test wake ops=100000000\r");
     typist.reads("tlb-test: wake: ")?;
     typist.keys("\u{3}");
-    typist.prompt()?;
+    let status = typist.prompt()?;
+    typist.expect(status == 1, format!("a run that was stopped to have failed, status {status}"))?;
+    let (answer, status) = typist.enter("tlb-test nmi nmi")?;
+    typist.expect(status == 2 && answer.contains("nmi is given twice"), "a case that is given twice to be refused")?;
     let run = typist.quit();
-    run.says(" stopped")?.judges("tlb-test", &[true])?.passes()
+    run.says("tlb-test: STOPPED passed=0 failed=0")?.judges("tlb-test", &[])?.passes()
 }
 
 /// With shootdowns broken every case fails that rests on them: the proof that it can.
@@ -100,6 +106,12 @@ fn broken() -> Outcome {
     for case in cases.split_whitespace().chain(races.split_whitespace()) {
         run.says(&format!("tlb-test: {case}: failed: "))?;
     }
+    run.says("tlb-test: again with: tlb-test storm ops=50000 seed=1")?;
+    let answer = kernel::answer(run.serial(), &format!("tlb-test {races} ops=50000 seed=1"));
+    let said = answer.lines().find(|line| line.starts_with("tlb-test: storm: failed: ")).unwrap_or_default();
+    run.check(said.contains(" still read mapping ") && said.trim_end().ends_with("was unmapped"), || {
+        format!("a mapping that was unmapped and read, but {said:?}")
+    })?;
     run.says("stale translation: cpu ")?.says("stale right: cpu ")?.passes()
 }
 

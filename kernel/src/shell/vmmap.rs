@@ -23,8 +23,9 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "vmmap",
     usage: "[--all] [--json]",
     help: "the kernel's address space: regions, ranges, what is free; fails if a guard page is mapped",
-    details: "Regions by rights, with the sizes of their pages; the ranges of the dynamic area by what they are for, or each\n\
-              with --all; free addresses by powers of two; what the arena of addresses did and costs. Checked: that the\n\
+    details: "Regions by rights, with the sizes of their pages: a row spans all that has its rights, so rows of one region\n\
+              overlap where pages with other rights lie between. The ranges of the dynamic area by what they are for, or\n\
+              each with --all; free addresses by powers of two; what the arena of addresses did and costs. Checked: that the\n\
               pages before and behind each range are not mapped, and that nothing is writable and executable.",
     run: vmmap,
 }];
@@ -120,9 +121,9 @@ fn print_arena(arena: &SharedArena<Cpu>, format: Format, nr_ranges: u64) -> fmt:
     let traffic: &[Figure<'_>] = &[
         ("allocs", Cell::Count((direct.nr_allocs + sum.nr_allocs).saturating_sub(sum.nr_fetched)), "ranges handed out"),
         ("frees", Cell::Count((direct.nr_frees + sum.nr_frees).saturating_sub(sum.nr_returned)), "ranges taken back"),
-        ("failed", Cell::Count(direct.nr_failed), "searches without a place"),
         ("magazine_allocs", Cell::Count(sum.nr_allocs), "of these from magazines"),
         ("magazine_frees", Cell::Count(sum.nr_frees), "of these into magazines"),
+        ("no_place", Cell::Count(direct.nr_failed), "searches that found no free range, then purged or refused"),
         ("fetched", Cell::Count(sum.nr_fetched), "ranges cut for magazines"),
         ("returned", Cell::Count(sum.nr_returned), "ranges that magazines gave back"),
         ("depot_visits", Cell::Count(sum.nr_depot_visits), "for a magazine"),

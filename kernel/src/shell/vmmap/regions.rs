@@ -9,6 +9,7 @@ use mm::frame::PAGE_SIZE;
 use mm::page_table::{Attributes, Leaf, Level};
 
 use super::{Addr, Rights};
+use crate::console::println;
 use crate::machine::Cpu;
 use crate::shell::Out;
 use crate::{image, screen, space};
@@ -100,6 +101,13 @@ pub(super) fn print(arena: &SharedArena<Cpu>, format: Format) -> Result<bool, fm
             ]);
         }
     })?;
+    let overlap = |one: &Row| {
+        let is_other = |other: &&Row| other.name == one.name && other.attributes != one.attributes;
+        rows.iter().flatten().filter(is_other).any(|other| one.start <= other.last && other.start <= one.last)
+    };
+    if format == Format::Text && rows.iter().flatten().any(overlap) {
+        println!("rows of one region overlap: each spans all of it that has its rights, and what lies between");
+    }
     Ok(rows.iter().flatten().any(|row| row.attributes.writable && row.attributes.executable))
 }
 

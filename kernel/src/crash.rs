@@ -139,6 +139,11 @@ pub fn nr_late() -> u64 {
     NR_LATE.load(Ordering::Relaxed)
 }
 
+/// Who does not answer, with the time in the clock's own unit.
+pub fn late(report: &LateReport) -> impl Display + '_ {
+    report.in_ms(time::ticks(1_000_000))
+}
+
 /// Some CPU does not answer: finds out where it is, and says so.
 pub fn report_late(report: &LateReport) {
     /// The one that is late may hold the console, and so may what this wait has interrupted.
@@ -146,7 +151,7 @@ pub fn report_late(report: &LateReport) {
         ($($arg:tt)*) => { console::write_impatiently(format_args!("watchdog: {}\n", format_args!($($arg)*))) };
     }
     NR_LATE.fetch_add(1, Ordering::Relaxed);
-    say!("{report} ({} ms)", report.waited_ticks / time::ticks(1_000_000).max(1));
+    say!("{}", late(report));
     match ask_where(report.first_late) {
         Some(rip) => say!("cpu {} is at {}", report.first_late, Place(rip)),
         None => say!("cpu {} does not take an NMI either", report.first_late),

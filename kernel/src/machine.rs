@@ -124,6 +124,11 @@ pub fn set_patience_ns(patience_ns: u64) {
     PATIENCE_NS.store(patience_ns, Ordering::Relaxed);
 }
 
+/// The patience of waits that begin now.
+pub fn patience_ns() -> u64 {
+    PATIENCE_NS.load(Ordering::Relaxed)
+}
+
 /// One turn of a wait: a pause, and what this CPU owes others.
 pub fn relax_and_serve() {
     irq::pause();
@@ -319,7 +324,7 @@ unsafe impl Hardware for Cpu {
     }
 
     fn watchdog_ticks(&self) -> u64 {
-        time::ticks(PATIENCE_NS.load(Ordering::Relaxed))
+        time::ticks(patience_ns())
     }
 
     fn late(&self, report: &LateReport) {
@@ -327,7 +332,7 @@ unsafe impl Hardware for Cpu {
     }
 
     fn stuck(&self, report: &LateReport) -> ! {
-        panic!("{report}");
+        panic!("{}", crash::late(report));
     }
 }
 

@@ -7,12 +7,14 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use arch::acpi::Readiness;
 use arch::entry::ApStart;
 use kernel::roster::Fate;
 use kernel::shown;
 use smp::CpuId;
 use spin::Once;
 
+use crate::bootinfo::mp::NoList;
 use crate::devices;
 use crate::per_cpu::{self, State};
 
@@ -107,10 +109,55 @@ impl Standing {
 /// What [`roster`] returns; set by `others`.
 pub static ROSTER: Once<Vec<Member>> = Once::new();
 
+/// What [`list`] returns; set by `others`.
+pub static LIST: Once<List> = Once::new();
+
 /// The bootloader's list in the order of the APIC ids, with what became of each entry; empty before the CPUs were
 /// started, and where there is no list.
 pub fn roster() -> &'static [Member] {
     ROSTER.get().map_or(&[], |members| members)
+}
+
+/// What the bootloader's list was.
+pub fn list() -> List {
+    LIST.get().copied().unwrap_or(List::Read)
+}
+
+/// The bootloader's list as a whole. Shown, it says why a CPU is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// It has entries; they are in the [`roster`].
+    Read,
+    /// It has none.
+    Empty,
+    /// There was no memory to read it.
+    TooLong {
+        /// How many entries it has.
+        nr_listed: usize,
+    },
+    /// It is not there.
+    Missing(NoList),
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("ACPI names it, and the bootloader does not list it"),
+            Self::Empty => f.write_str("the bootloader's list is empty"),
+            Self::TooLong { nr_listed } => write!(f, "no memory for the bootloader's list of {nr_listed} CPUs"),
+            Self::Missing(why) => why.fmt(f),
+        }
+    }
+}
+
+/// APIC ids of CPUs that ACPI names as usable and that no entry tells, the first CPU's aside; where ACPI names more than
+/// are kept, none.
+pub fn unlisted() -> impl Iterator<Item = u32> {
+    let in_tables = devices::get().and_then(|devices| devices.cpus.all()).unwrap_or_default();
+    let enabled = in_tables.iter().filter(|cpu| cpu.readiness == Readiness::Enabled).map(|cpu| cpu.apic_id);
+    let is_first = |apic_id| per_cpu::of(CpuId::BOOT).is_some_and(|area| area.apic_id() == apic_id);
+    let is_listed = |apic_id| roster().iter().any(|member| member.fate != Fate::NoEntry && member.apic_id == apic_id);
+    enabled.filter(move |&apic_id| !is_first(apic_id) && !is_listed(apic_id))
 }
 
 /// CPUs that this machine has and that were not kept out by `cpus=`, by whoever knows of the most: the bootloader's list,
@@ -120,6 +167,34 @@ pub fn nr_known() -> usize {
     let nr_listed = roster().len() - nr_kept_out;
     let nr_in_tables = devices::get().map_or(0, |devices| devices.cpus.nr_enabled()).saturating_sub(nr_kept_out);
     nr_listed.max(nr_in_tables).max(per_cpu::all().count())
+}
+
+/// How many CPUs are here, of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// How many run the kernel.
+    pub nr_online: usize,
+    /// How many there should be: see [`nr_known`].
+    pub nr_known: usize,
+}
+
+impl Attendance {
+    /// As it is now.
+    pub fn now() -> Self {
+        let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
+        Self { nr_online, nr_known: nr_known() }
+    }
+
+    /// Whether nobody is missing.
+    pub fn is_full(&self) -> bool {
+        self.nr_online == self.nr_known
+    }
+}
+
+impl fmt::Display for Attendance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} online", self.nr_online, shown::counted(self.nr_known as u64, "CPU", "CPUs"))
+    }
 }
 
 impl Member {

@@ -1,34 +1,27 @@
 //! The words of the kernel command line that mean something, and what is said of those that do not.
 //!
 //! Each option is read where it is used; here is only the list, and the complaints, so that a typing error is told and
-//! fails a script instead of passing unnoticed. What is set up on purpose to fail is told, too.
+//! fails a script instead of passing unnoticed. A complaint says what is used instead. What is set up on purpose to fail is
+//! told, too.
 //!
 //! Called by: the shell, before its first command.
 
 use kernel::chaos::Chaos;
 use kernel::clock_choice::Wanted;
+use kernel::figures::Nanos;
 use kernel::keyboard::LayoutName;
-use kernel::units;
+use kernel::units::{self, UnitError};
 use smp::shootdown::Settings;
 
 use crate::console::{print, println};
 use crate::machine::{self, SHOOTDOWNS};
-use crate::{boot, bootinfo, chaos, clock, crash, debug};
+use crate::{boot, bootinfo, chaos, clock, crash, debug, others};
 
-/// All options but `run=`, which is the shell's.
-const KNOWN: [&str; 11] = [
-    "chaos",
-    "cpu-wait-ms",
-    "cpus",
-    "debug",
-    "flush-pages",
-    "host-cpus",
-    "keyboard",
-    "screen",
-    "tlb",
-    "tsc",
-    "watchdog",
-];
+/// Options of which the last counts: to be given once. `run=` is the shell's.
+const ONCE: [&str; 9] =
+    ["cpu-wait-ms", "cpus", "flush-pages", "host-cpus", "keyboard", "screen", "tlb", "tsc", "watchdog"];
+/// Options that may be given several times, each of which counts.
+const OFTEN: [&str; 2] = ["chaos", "debug"];
 
 /// The most CPUs that the kernel is to use (`cpus=`), if that was said and can be understood.
 pub fn nr_cpus() -> Option<usize> {
@@ -40,10 +33,10 @@ pub fn cpu_wait_ms() -> Option<u64> {
     number("cpu-wait-ms")?.ok()
 }
 
-/// An option that is a number above 0; as an error, what stands there instead.
-fn number(key: &str) -> Option<Result<u64, &'static str>> {
+/// An option that is a number above 0; as an error, what stands there instead, and what that is.
+fn number(key: &str) -> Option<Result<u64, (&'static str, &'static str)>> {
     let value = bootinfo::get().cmdline().get(key)?;
-    Some(units::number(value).ok().filter(|&number| number > 0).ok_or(value))
+    Some(units::positive(value).map_err(|why| (value, why)))
 }
 
 /// Says what is wrong with the command line, and announces debug modes and faults. Whether all was understood.
@@ -54,39 +47,50 @@ pub fn announce() -> bool {
         nr_wrong += 1;
     };
     let cmdline = bootinfo::get().cmdline();
-    for option in cmdline.unknown(&KNOWN) {
+    let mut known = [""; ONCE.len() + OFTEN.len()];
+    ONCE.iter().chain(&OFTEN).zip(&mut known).for_each(|(key, place)| *place = key);
+    for option in cmdline.unknown(&known) {
         complain(format_args!("the option `{option}` on the command line means nothing here"));
     }
-    for wrong in debug::wrong_options() {
-        complain(format_args!("debug: {wrong}"));
+    for (key, last) in cmdline.repeated(&ONCE) {
+        complain(format_args!("{key}= is given twice; the last, {key}={last}, counts"));
     }
-    for key in ["cpus", "cpu-wait-ms"] {
-        if let Some(Err(value)) = number(key) {
-            complain(format_args!("{key}={value} is not a number above 0"));
+    for wrong in debug::wrong_options() {
+        complain(format_args!("debug: {wrong}; this word changes nothing"));
+    }
+    let waits = format_args!("{} is used", others::PATIENCE_MS);
+    let nobody_said = format_args!("it counts for nothing");
+    for (key, instead) in [("cpus", format_args!("all are used")), ("cpu-wait-ms", waits), ("host-cpus", nobody_said)] {
+        if let Some(Err((value, why))) = number(key) {
+            complain(format_args!("{key}={value} {why}; {instead}"));
         }
     }
     if let Some(layout) = cmdline.get("keyboard").filter(|name| LayoutName::find(name).is_none()) {
-        complain(format_args!("keyboard={layout} is not known; these are:"));
+        complain(format_args!("keyboard={layout} is not known; us is used; these are:"));
         LayoutName::names().for_each(|name| print!(" {name}"));
         println!();
     }
     if let Some(other) = cmdline.get("screen").filter(|&value| value != "off") {
-        complain(format_args!("screen={other} is not known; there is: off"));
+        complain(format_args!("screen={other} is not known and counts for nothing; there is: off"));
     }
     if let Some(word) = clock::wrong_option() {
-        complain(format_args!("tsc={word} is not known; there is: {}", Wanted::KNOWN));
-    }
-    if let Some(word) = cmdline.get("host-cpus").filter(|word| !units::number(word).is_ok_and(|number| number > 0)) {
-        complain(format_args!("host-cpus={word} is not a number from 1 on"));
+        complain(format_args!("tsc={word} is not known and counts for nothing; there is: {}", Wanted::KNOWN));
     }
     if let Some(word) = cmdline.get("watchdog") {
         match units::duration_ns(word) {
             Ok(patience_ns) if patience_ns > 0 => machine::set_patience_ns(patience_ns),
-            _ => complain(format_args!("watchdog={word} is no duration, such as 10s or 500ms")),
+            Err(UnitError::TooLarge) => complain(format_args!("watchdog={word} is too large; {} is used", patience())),
+            _ => complain(format_args!(
+                "watchdog={word} is no duration above 0, such as 10s or 500ms; {} is used",
+                patience()
+            )),
         }
     }
     for word in chaos::wrong() {
-        complain(format_args!("chaos={word} is not known; there is: {}", Chaos::KNOWN));
+        complain(format_args!("chaos={word} is not known and changes nothing; there is: {}", Chaos::KNOWN));
+    }
+    for (word, why) in chaos::in_vain() {
+        complain(format_args!("chaos={word} changes nothing: {why}"));
     }
     match cmdline.get("tlb").map(|way| (way, boot::features().and_then(|features| features.tlb_broadcast))) {
         None | Some(("ipi", _)) => {}
@@ -94,8 +98,8 @@ pub fn announce() -> bool {
             println!("bandolier: TLBs are flushed by INVLPGB, {} pages at a time", broadcast.max_pages());
             machine::use_broadcast(broadcast);
         }
-        Some(("broadcast", None)) => complain(format_args!("tlb=broadcast: this CPU has no INVLPGB")),
-        Some((other, _)) => complain(format_args!("tlb={other} is not known; there is: ipi broadcast")),
+        Some(("broadcast", None)) => complain(format_args!("tlb=broadcast: this CPU has no INVLPGB; ipi is used")),
+        Some((other, _)) => complain(format_args!("tlb={other} is not known; ipi is used; there is: ipi broadcast")),
     }
     match cmdline.get("flush-pages").map(|text| (text, text.parse())) {
         None => {}
@@ -103,12 +107,21 @@ pub fn announce() -> bool {
             SHOOTDOWNS.settings().set_full_flush_pages(nr_pages);
         }
         Some((text, _)) => {
-            complain(format_args!("flush-pages={text} is no number up to {}", Settings::MAX_FULL_FLUSH_PAGES));
+            complain(format_args!(
+                "flush-pages={text} is no number up to {}; {} is used",
+                Settings::MAX_FULL_FLUSH_PAGES,
+                SHOOTDOWNS.settings().full_flush_pages()
+            ));
         }
     }
     debug::announce();
-    chaos::asked().for_each(begin);
+    chaos::asked().filter(|chaos| chaos::why_in_vain(chaos).is_none()).for_each(begin);
     nr_wrong == 0
+}
+
+/// How long a CPU may take to answer before it is asked again.
+fn patience() -> Nanos {
+    Nanos(machine::patience_ns())
 }
 
 /// Begins a fault that has to be begun, and says which one it is.

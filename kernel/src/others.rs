@@ -33,14 +33,14 @@ use crate::bootinfo::BootInfo;
 use crate::bootinfo::mp::{Block, Response};
 use crate::console::log;
 use crate::machine::{self, HEAP};
-use crate::members::{self, Member, Standing};
+use crate::members::{self, List, Member, Standing};
 use crate::per_cpu::{self, PerCpu, State};
 use crate::time::Deadline;
 use crate::{devices, options, space, time};
 
 /// How long CPUs are waited for while none comes, unless `cpu-wait-ms=` says otherwise: all start at once, and where many
 /// virtual CPUs share few real ones that takes.
-const PATIENCE_MS: u64 = 10_000;
+pub const PATIENCE_MS: u64 = 10_000;
 /// How long a CPU has to heed an INIT. Linux waits as long.
 const INIT_NS: u64 = 10_000_000;
 /// The highest APIC id that an interrupt can name in xAPIC mode; 255 is everybody.
@@ -80,13 +80,14 @@ impl fmt::Display for Held {
 /// [`Held`]: the machine goes on, without the bootloader's memory.
 pub fn start(info: &BootInfo) -> core::result::Result<Reclaimable, Held> {
     let first = per_cpu::this().apic_id();
-    let (members, parking) = match Response::read(info) {
+    let (list, members, parking) = match Response::read(info) {
         Ok(response) => call_all(&response, first),
         Err(why) => {
             log!("cpus: {why}; going on with this one");
-            (Vec::new(), Parking::default())
+            (List::Missing(why), Vec::new(), Parking::default())
         }
     };
+    members::LIST.call_once(|| list);
     let members = members::ROSTER.call_once(|| members);
     wait_for(members, &parking);
     give_up_on_the_rest(members);
@@ -132,13 +133,13 @@ fn features() -> &'static Features {
 }
 
 /// Plans, and calls everybody.
-fn call_all(response: &Response<'_>, first: u32) -> (Vec<Member>, Parking) {
+fn call_all(response: &Response<'_>, first: u32) -> (List, Vec<Member>, Parking) {
     let mut entries: Vec<Entry> = Vec::new();
     let mut members: Vec<Member> = Vec::new();
     let nr_listed = response.nr_listed();
     if entries.try_reserve_exact(nr_listed).is_err() || members.try_reserve_exact(nr_listed).is_err() {
         log!("cpus: no memory for a list of {nr_listed} CPUs; going on with this one");
-        return (Vec::new(), Parking::default());
+        return (List::TooLong { nr_listed }, Vec::new(), Parking::default());
     }
     for place in 0..nr_listed {
         let block = response.block(place);
@@ -166,7 +167,10 @@ fn call_all(response: &Response<'_>, first: u32) -> (Vec<Member>, Parking) {
             match has_memory.then(|| prepare(cpu, entry.apic_id)) {
                 Some(Ok(prepared)) => start = Some(prepared),
                 Some(Err(error)) => {
-                    log!("cpus: no memory for cpu {cpu} ({error}); going on with {cpu} CPUs");
+                    log!(
+                        "cpus: no memory for cpu {cpu} ({error}); going on with {}",
+                        shown::counted(cpu.index() as u64, "CPU", "CPUs")
+                    );
                     has_memory = false;
                     entry.fate = Fate::NoMemory;
                 }
@@ -182,7 +186,7 @@ fn call_all(response: &Response<'_>, first: u32) -> (Vec<Member>, Parking) {
         members.push(Member { place: entry.place, apic_id: entry.apic_id, fate: entry.fate, start });
     }
     say_who_is_left_out(&members);
-    (members, parking)
+    (if nr_listed == 0 { List::Empty } else { List::Read }, members, parking)
 }
 
 /// A line for each reason for which entries are left out, with the first of them.
@@ -206,7 +210,8 @@ fn say_who_is_left_out(members: &[Member]) {
 /// Says what is wrong with the list as a whole.
 fn complain(response: &Response<'_>, first: u32, is_x2apic: bool, is_listed: bool) {
     if response.nr_told() != response.nr_listed() as u64 {
-        log!("cpus: the bootloader lists {} CPUs; {} are looked at", response.nr_told(), response.nr_listed());
+        let nr_told = shown::counted(response.nr_told(), "CPU", "CPUs");
+        log!("cpus: the bootloader lists {nr_told}; {} are looked at", response.nr_listed());
     }
     if response.nr_told() == 0 {
         log!("cpus: the bootloader's list is empty; going on with this one");

@@ -141,16 +141,37 @@ pub struct LateReport {
     pub waited_ticks: u64,
 }
 
+impl LateReport {
+    /// The same as a sentence for people, by a clock that has `ticks_per_ms`; a slower one shows 0 ms for ever.
+    pub fn in_ms(&self, ticks_per_ms: u64) -> impl fmt::Display + '_ {
+        Sentence { report: self, waited: self.waited_ticks / ticks_per_ms.max(1), unit: "ms" }
+    }
+}
+
+/// The time is in ticks: this crate does not know how many there are in a second.
 impl fmt::Display for LateReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiter, late, waiting_for, waited_ticks, .. } = self;
+        Sentence { report: self, waited: self.waited_ticks, unit: "ticks" }.fmt(f)
+    }
+}
+
+/// A report, and the time that it tells.
+struct Sentence<'a> {
+    report: &'a LateReport,
+    waited: u64,
+    unit: &'static str,
+}
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { report: LateReport { waiter, late, waiting_for, .. }, waited, unit } = self;
         match waiting_for {
             WaitingFor::Shootdown { generation } => write!(f, "cpu {late} has not acked generation {generation}")?,
             WaitingFor::Call => write!(f, "cpu {late} has not run a cross-call")?,
             WaitingFor::Reclaim => write!(f, "cpu {late} has not ended its reclaim of memory")?,
             WaitingFor::Purge => write!(f, "cpu {late} has not ended its purge of what is unmapped")?,
         }
-        write!(f, " for {waited_ticks} ticks, cpu {waiter} waits")
+        write!(f, " for {waited} {unit}, cpu {waiter} waits")
     }
 }
 
@@ -215,5 +236,7 @@ mod tests {
             waited_ticks: 7,
         };
         assert_eq!(report.to_string(), "cpu 3,5 has not acked generation 412 for 7 ticks, cpu 0 waits");
+        let later = LateReport { waiting_for: WaitingFor::Call, waited_ticks: 7_200, ..report };
+        assert_eq!(later.in_ms(1000).to_string(), "cpu 3,5 has not run a cross-call for 7 ms, cpu 0 waits");
     }
 }

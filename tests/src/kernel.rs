@@ -45,12 +45,19 @@ pub const FAULTS: &[(&str, &[&str])] = &[
 /// The last line of a crash report.
 pub const END_OF_REPORT: &str = "*** end of the report";
 
-/// How many CPUs the answer to `cpus` counts as up, if it is all of them (`8 of 8 CPUs online`).
-pub fn cpus_up(serial: &str) -> Option<u32> {
+/// How many CPUs the answer to `cpus` or `smp` counts as up, of how many (`7 of 8 CPUs online`, `1 of 1 CPU online`).
+pub fn cpus_online(serial: &str) -> Option<(u32, u32)> {
     serial.lines().find_map(|line| {
-        let (up, all) = line.trim().strip_suffix(" CPUs online")?.split_once(" of ")?;
-        (up == all).then(|| up.parse().ok())?
+        let line = line.trim();
+        let counts = line.strip_suffix(" CPUs online").or(line.strip_suffix(" CPU online"))?;
+        let (up, all) = counts.split_once(" of ")?;
+        Some((up.parse().ok()?, all.parse().ok()?))
     })
+}
+
+/// The same if all are up.
+pub fn cpus_up(serial: &str) -> Option<u32> {
+    cpus_online(serial).filter(|(up, all)| up == all).map(|(up, _)| up)
 }
 
 /// The interrupt vector of a shootdown.
@@ -221,6 +228,8 @@ mod tests {
     fn cpus_are_up_only_if_all_are() {
         assert_eq!(cpus_up("  0  Online\r\n8 of 8 CPUs online\r\n"), Some(8));
         assert_eq!(cpus_up("7 of 8 CPUs online\r\n"), None);
+        assert_eq!(cpus_online("7 of 8 CPUs online\r\n"), Some((7, 8)));
+        assert_eq!(cpus_up("1 of 1 CPU online\r\n"), Some(1));
         assert_eq!(cpus_up("cpus: 8 online\r\n"), None);
     }
 

@@ -99,7 +99,7 @@ pub enum NoList {
 impl core::fmt::Display for NoList {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::NoResponse => f.write_str("the bootloader lists no CPUs"),
+            Self::NoResponse => f.write_str("the bootloader did not answer the request for a list of CPUs"),
             Self::Astray { address } => write!(f, "the bootloader's list of CPUs at {address:#x} is not in its memory"),
         }
     }

@@ -17,6 +17,8 @@
 //!
 //! Called by: boot and the shell, to complain of what cannot be understood; and by the commands concerned.
 
+use core::fmt;
+
 use crate::units;
 use arch::control::Register;
 
@@ -128,6 +130,36 @@ impl Chaos {
             _ => None,
         }
     }
+
+    /// Why it will change nothing on a machine of which `is_there` tells the CPUs that came, if it will not.
+    pub fn in_vain(&self, is_there: impl Fn(u64) -> bool) -> Option<Vain> {
+        match *self {
+            Self::Parity { cpu: 0, .. } => Some(Vain::First),
+            Self::Parity { cpu, .. } | Self::SkewTsc { cpu, .. } if !is_there(cpu) => Some(Vain::Nobody { cpu }),
+            _ => None,
+        }
+    }
+}
+
+/// Why a fault changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vain {
+    /// It is for a CPU that is not there.
+    Nobody {
+        /// Which.
+        cpu: u64,
+    },
+    /// It is for CPU 0, whose registers are those that have to be alike.
+    First,
+}
+
+impl fmt::Display for Vain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody { cpu } => write!(f, "there is no cpu {cpu}"),
+            Self::First => f.write_str("cpu 0 is the one that the others are compared with"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +197,17 @@ mod tests {
         ];
         for word in words.into_iter().chain(more) {
             assert_eq!(Chaos::parse(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_fault_for_nobody_or_for_the_cpu_that_sets_the_measure_is_in_vain() {
+        let in_vain = |word: &str| Chaos::parse(word).and_then(|chaos| chaos.in_vain(|cpu| cpu < 4));
+        assert_eq!(in_vain("parity:9:cr0"), Some(Vain::Nobody { cpu: 9 }));
+        assert_eq!(in_vain("parity:0:cr0"), Some(Vain::First));
+        assert_eq!(in_vain("skew-tsc:4:1"), Some(Vain::Nobody { cpu: 4 }));
+        for word in ["parity:3:cr0", "skew-tsc:0:1", "drop-ipi", "mp:late"] {
+            assert_eq!(in_vain(word), None, "{word}");
         }
     }
 

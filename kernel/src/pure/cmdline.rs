@@ -1,7 +1,7 @@
 //! The kernel's command line: `key=value` options and flags, then perhaps `run=` with a script.
 //!
 //! `run=` ends the options: everything behind it is the script, verbatim, blanks and `;` and all. An option given twice
-//! counts as it was given last, so that what is appended overrides what was there.
+//! counts as it was given last; [`CommandLine::repeated`] tells which are.
 //!
 //! Invariant: `options` holds no word that begins with `run=`.
 //!
@@ -75,6 +75,16 @@ impl<'a> CommandLine<'a> {
     pub fn unknown<'k>(&self, known: &'k [&'k str]) -> impl Iterator<Item = &'a str> + Clone + use<'a, 'k> {
         self.options().filter(move |word| key_value(word).is_none_or(|(key, _)| !known.contains(&key)))
     }
+
+    /// Those of `keys` that are given more than once, each with the value that counts, its last.
+    pub fn repeated<'k>(&self, keys: &'k [&'k str]) -> impl Iterator<Item = (&'k str, &'a str)> + use<'a, 'k> {
+        let pairs = self.options().filter_map(key_value);
+        keys.iter().filter_map(move |&key| {
+            let mut values = pairs.clone().filter(move |(found, _)| *found == key).map(|(_, value)| value);
+            values.next()?;
+            values.last().map(|last| (key, last))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +114,13 @@ mod tests {
     fn the_last_value_counts() {
         let line = CommandLine::new("seed=1 seed=2 empty=");
         assert_eq!((line.get("seed"), line.get("empty"), line.get("none")), (Some("2"), Some(""), None));
+    }
+
+    #[test]
+    fn what_is_given_twice_is_named_with_its_last_value() {
+        let line = CommandLine::new("a=1 b=2 a=3 c=4 d a= b=5 d c run=c=6");
+        assert_eq!(line.repeated(&["a", "b", "c", "d"]).collect::<Vec<_>>(), [("a", ""), ("b", "5")]);
+        assert_eq!(line.repeated(&["c", "b"]).collect::<Vec<_>>(), [("b", "5")], "the others may be");
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl Cell<'_> {
         if matches!(self, Self::Text(_)) { Align::Left } else { Align::Right }
     }
 
-    fn write(&self, object: &mut Object<'_>, name: &str) {
+    /// Writes it as a field of an object for programs: `name`, with the unit behind it.
+    pub fn write(&self, object: &mut Object<'_>, name: &str) {
         match *self {
             Self::Text(text) => object.text(name, text),
             Self::Ratio(part, whole) => object.ratio(name, part, whole),

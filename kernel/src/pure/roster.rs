@@ -64,7 +64,7 @@ impl fmt::Display for Fate {
             Self::NoRoom => f.write_str("more than this kernel can use"),
             Self::NoMemory => f.write_str("no memory for it"),
             Self::OutOfReach => f.write_str("an APIC id that xAPIC mode cannot name"),
-            Self::SameId { as_entry } => write!(f, "the APIC id of entry {as_entry}"),
+            Self::SameId { as_entry } => write!(f, "has the same APIC id as entry {as_entry}"),
             Self::SameEntry { as_entry } => write!(f, "the same as entry {as_entry}"),
             Self::NoEntry => f.write_str("points at no entry"),
         }

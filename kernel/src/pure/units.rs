@@ -33,6 +33,19 @@ pub fn number(text: &str) -> Result<u64, UnitError> {
     with_unit(text, &[("", 1)])
 }
 
+/// A plain number from 1 on.
+///
+/// # Errors
+///
+/// What it is instead, as the end of a sentence.
+pub fn positive(text: &str) -> Result<u64, &'static str> {
+    match number(text) {
+        Ok(number) if number > 0 => Ok(number),
+        Err(UnitError::TooLarge) => Err("is too large"),
+        Ok(_) | Err(UnitError::NotANumber | UnitError::UnknownUnit) => Err("is not a number above 0"),
+    }
+}
+
 /// A count: a number, or one with `k`, `M` or `G` for thousands, millions and billions. A lower-case `m` is a minute
 /// or a slip, never a million.
 pub fn count(text: &str) -> Result<u64, UnitError> {
@@ -114,6 +127,15 @@ mod tests {
         assert_eq!(number("4k"), Err(UnknownUnit));
         assert_eq!(number("1.5"), Err(UnknownUnit));
         assert_eq!(number("7é"), Err(UnknownUnit));
+    }
+
+    #[test]
+    fn a_positive_number_is_neither_0_nor_too_large() {
+        assert_eq!(["1", "0x10", "18446744073709551615"].map(positive), [Ok(1), Ok(16), Ok(u64::MAX)]);
+        for text in ["", "0", "junk", "-1", "4k"] {
+            assert_eq!(positive(text), Err("is not a number above 0"), "{text:?}");
+        }
+        assert_eq!(positive("99999999999999999999"), Err("is too large"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::console::println;
 use crate::machine::SHOOTDOWNS;
 use crate::members;
-use crate::per_cpu::{self, State};
+use crate::per_cpu;
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -48,8 +48,7 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
             ]);
         }
     });
-    let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
-    let nr_known = members::nr_known();
+    let attendance = members::Attendance::now();
     let cores = clock::cores();
     let printed = printed.and_then(|()| match format {
         Format::Text => {
@@ -60,18 +59,18 @@ fn cpus<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<
                     most => println!("on {} core{s}, up to {most} CPUs on each", cores.nr_cores),
                 }
             }
-            println!("{nr_online} of {nr_known} CPUs online");
+            println!("{attendance}");
             Ok(())
         }
         Format::Json => json::line(&mut Out, |object| {
             object.text("kind", "cpus");
-            object.number("online", nr_online as u64);
-            object.number("known", nr_known as u64);
+            object.number("online", attendance.nr_online as u64);
+            object.number("known", attendance.nr_known as u64);
             if let Some(cores) = cores {
                 object.number("cores", cores.nr_cores as u64);
                 object.number("threads_per_core", cores.threads_per_core as u64);
             }
         }),
     });
-    Ok(if printed.is_ok() && nr_online == nr_known { Status::Ok } else { Status::Failed })
+    Ok(if printed.is_ok() && attendance.is_full() { Status::Ok } else { Status::Failed })
 }

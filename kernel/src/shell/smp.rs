@@ -3,11 +3,11 @@
 use core::fmt;
 
 use kernel::args::{ArgError, Args};
-use kernel::json;
-use kernel::report::{self, Cell, Format};
+use kernel::json::{self, Object};
+use kernel::report::{self, Cell, Column, Format};
 use kernel::roster::Fate;
 use kernel::shown;
-use smp::shootdown::{CounterValues, Mode};
+use smp::shootdown::{CounterValues, Mode, Presence};
 
 use super::{Command, Out, Status};
 use crate::console::println;
@@ -21,12 +21,16 @@ pub const COMMANDS: &[Command] = &[Command {
     name: "smp",
     usage: "[nmi | --json]",
     help: "the CPUs in full: state, shootdowns, who is missing and why",
-    details: "`seen` is the generation of TLB shootdowns that a CPU has flushed for; one that is halted lags and is\n\
-              up to date when it wakes. `rounds`, `sent` (interrupt commands), `skipped` (CPUs that were halted),\n\
-              `saved` (CPUs that had an interrupt coming), `waits` and the longest of these are of rounds that it\n\
-              began; `taken`, `served` (by itself, before the interrupt came), `flushes`, `pages` and `full` are\n\
-              what it flushed. CPUs that are not there, parked ones and what is wrong with the bootloader's list\n\
-              follow, with the reason; they make the command fail unless `cpus=` kept them out.\n\
+    details: "First what each CPU is: `now` running, or halted until an interrupt comes, or offline; the `interrupts` that it\n\
+              took, of all kinds; the generation of TLB shootdowns that it has `seen`, and how many it is `behind` the\n\
+              newest: who is halted lags, and flushes as it wakes.\n\
+              Then what shootdowns cost it, and all together. Of the `rounds` that it began: `ipis sent` (writes of the\n\
+              interrupt command register), CPUs `skipped` as they were halted, or `saved` from an interrupt as one was on\n\
+              its way or they had caught up, `waits` for others, and the longest, `max wait`. Of the rounds of others:\n\
+              `ipis taken`, and rounds `served` while it waited itself, before the interrupt came. Of all rounds: times\n\
+              that it was behind and made `flushes`, of `pages flushed` one by one, or `full flushes` of everything.\n\
+              CPUs that are not there, parked ones and what is wrong with the bootloader's list follow, with the reason;\n\
+              they make the command fail unless `cpus=` kept them out. The fields of `--json` have the same names.\n\
               `smp nmi` sends each other CPU an NMI and shows where it was.",
     run: smp,
 }];
@@ -43,47 +47,37 @@ fn smp<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
         Format::Text => print_tables(),
         Format::Json => print_objects(),
     };
-    let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
-    let is_full = nr_online == members::nr_known();
-    Ok(if printed.is_ok() && is_full { Status::Ok } else { Status::Failed })
+    Ok(if printed.is_ok() && members::Attendance::now().is_full() { Status::Ok } else { Status::Failed })
 }
 
 fn print_tables() -> fmt::Result {
-    let columns = [
-        ("cpu", "cpu"),
-        ("apic id", "apic_id"),
-        ("state", "state"),
-        ("now", "now"),
-        ("interrupts", "interrupts"),
-        ("seen", "seen"),
-        ("behind", "behind"),
-    ];
-    report::table(&mut Out, Format::Text, "smp", columns, |row| {
+    report::table(&mut Out, Format::Text, "smp_cpu", STATES, |row| {
         present().for_each(|area| row(state_cells(area, &Shown::of(area))));
     })?;
-    let columns = COUNTERS.map(|(heading, name)| (heading, name));
-    report::table(&mut Out, Format::Text, "smp", columns, |row| {
+    report::table(&mut Out, Format::Text, "smp_cpu", COUNTERS, |row| {
         for area in present() {
             let values = SHOOTDOWNS.counters(area.cpu).values();
             row(counter_cells(&area.cpu, &values));
         }
         row(counter_cells(&"all", &totals()));
     })?;
-    let settings = SHOOTDOWNS.settings();
-    let mode = match settings.mode() {
+    println!(
+        "generation {}, {} rounds, everything is flushed above {}",
+        SHOOTDOWNS.generation(),
+        mode(),
+        shown::counted(SHOOTDOWNS.settings().full_flush_pages() as u64, "page", "pages")
+    );
+    print_missing();
+    println!("{}", members::Attendance::now());
+    Ok(())
+}
+
+fn mode() -> &'static str {
+    match SHOOTDOWNS.settings().mode() {
         Mode::Coalescing => "coalescing",
         Mode::Naive => "naive",
         Mode::Broadcast => "broadcast",
-    };
-    println!(
-        "generation {}, {mode} rounds, everything is flushed above {} pages",
-        SHOOTDOWNS.generation(),
-        settings.full_flush_pages()
-    );
-    print_missing();
-    let nr_online = per_cpu::all().filter(|area| area.state() == State::Online).count();
-    println!("{nr_online} of {} CPUs online", members::nr_known());
-    Ok(())
+    }
 }
 
 /// The CPUs that came. Those that did not have no counters, and may be hundreds.
@@ -91,7 +85,8 @@ fn present() -> impl Iterator<Item = &'static PerCpu> {
     per_cpu::all().filter(|area| area.state() != State::Failed)
 }
 
-/// A line for each entry whose CPU is not online; neighbours with the same fate share one.
+/// A line for each entry whose CPU is not online, and for each CPU that is in no entry; neighbours with the same fate share
+/// one.
 fn print_missing() {
     let mut missing = missing().peekable();
     while let Some((first, standing)) = missing.next() {
@@ -110,7 +105,18 @@ fn print_missing() {
             println!("entry {places}, APIC id {ids}{cpu}: {standing}: {reason}");
         }
     }
+    let mut unlisted = members::unlisted().peekable();
+    while let Some(first) = unlisted.next() {
+        let mut last = first;
+        while let Some(next) = unlisted.next_if(|&next| Some(next) == last.checked_add(1)) {
+            last = next;
+        }
+        println!("APIC id {}: {UNLISTED}: {}", Span(first.into(), last.into()), members::list());
+    }
 }
+
+/// The state of a CPU that is in no entry.
+const UNLISTED: &str = "Unlisted";
 
 /// A number, or the first and the last of a row of them.
 struct Span(u64, u64);
@@ -130,50 +136,64 @@ fn missing() -> impl Iterator<Item = (&'static Member, Standing)> {
 /// Words and numbers that cells refer to.
 struct Shown {
     state: Standing,
-    is_newest: bool,
+    now: &'static str,
+    seen: u64,
+    nr_behind: u64,
 }
 
 impl Shown {
     fn of(area: &PerCpu) -> Self {
         let listed = members::roster().iter().find(|member| member.cpu() == Some(area.cpu));
         let state = listed.and_then(Member::standing).unwrap_or(Standing::Is(area.state()));
-        Self { state, is_newest: SHOOTDOWNS.seen(area.cpu) == SHOOTDOWNS.generation() }
+        let now = match SHOOTDOWNS.presence(area.cpu) {
+            Presence::Offline => "offline",
+            Presence::Running => "running",
+            Presence::Idle => "halted",
+        };
+        // In this order: a CPU may have seen more than a newest generation that was read before.
+        let seen = SHOOTDOWNS.seen(area.cpu);
+        Self { state, now, seen, nr_behind: SHOOTDOWNS.generation().wrapping_sub(seen) }
     }
 }
 
+/// The columns of what a CPU is: what people read, and the name of the field.
+const STATES: [Column; 7] = [
+    ("cpu", "cpu"),
+    ("apic id", "apic_id"),
+    ("state", "state"),
+    ("now", "now"),
+    ("interrupts", "interrupts"),
+    ("seen", "seen"),
+    ("behind", "behind"),
+];
+
 fn state_cells<'a>(area: &PerCpu, shown: &'a Shown) -> [Cell<'a>; 7] {
-    let seen = SHOOTDOWNS.seen(area.cpu);
-    let now: &dyn fmt::Display = match SHOOTDOWNS.presence(area.cpu) {
-        smp::shootdown::Presence::Offline => &"-",
-        smp::shootdown::Presence::Running => &"running",
-        smp::shootdown::Presence::Idle => &"halted",
-    };
-    let behind = if shown.is_newest { 0 } else { SHOOTDOWNS.generation().wrapping_sub(seen) };
+    let nr_interrupts = area.nr_interrupts() + SHOOTDOWNS.counters(area.cpu).ipis_taken.get();
     [
         Cell::Id(area.cpu.index() as u64),
         Cell::Id(area.apic_id().into()),
         Cell::Text(&shown.state),
-        Cell::Text(now),
-        Cell::Count(area.nr_interrupts()),
-        Cell::Count(seen),
-        Cell::Count(behind),
+        Cell::Text(&shown.now),
+        Cell::Count(nr_interrupts),
+        Cell::Count(shown.seen),
+        Cell::Count(shown.nr_behind),
     ]
 }
 
-/// The counters' columns, behind the CPU's.
-const COUNTERS: [report::Column; 12] = [
+/// The counters' columns, behind the CPU's. In at most 120 columns of text.
+const COUNTERS: [Column; 12] = [
     ("cpu", "cpu"),
     ("rounds", "rounds"),
-    ("sent", "ipis_sent"),
-    ("skipped", "idle_skips"),
-    ("saved", "coalesced"),
+    ("ipis sent", "ipis_sent"),
+    ("skipped", "skipped"),
+    ("saved", "saved"),
     ("waits", "waits"),
-    ("longest", "longest_wait"),
-    ("taken", "ipis_taken"),
-    ("served", "self_serviced"),
+    ("max wait", "max_wait"),
+    ("ipis taken", "ipis_taken"),
+    ("served", "served"),
     ("flushes", "flushes"),
-    ("pages", "pages_flushed"),
-    ("full", "full_flushes"),
+    ("pages flushed", "pages_flushed"),
+    ("full flushes", "full_flushes"),
 ];
 
 fn counter_cells<'a>(cpu: &'a dyn fmt::Display, values: &CounterValues) -> [Cell<'a>; 12] {
@@ -201,43 +221,57 @@ fn totals() -> CounterValues {
     per_cpu::all().fold(CounterValues::default(), |sum, area| sum + SHOOTDOWNS.counters(area.cpu).values())
 }
 
+/// Writes what the tables show in `columns`, under the same names.
+fn write_cells(object: &mut Object<'_>, columns: &[Column], cells: &[Cell<'_>]) {
+    columns.iter().zip(cells).for_each(|((_, name), cell)| cell.write(object, name));
+}
+
 fn print_objects() -> fmt::Result {
-    let counters = |object: &mut json::Object<'_>, values: &CounterValues| {
-        for ((_, name), cell) in COUNTERS.iter().zip(counter_cells(&"", values)).skip(1) {
-            match cell {
-                Cell::Nanos(ns) => object.number_in(name, "_ns", ns),
-                Cell::Count(count) => object.number(name, count),
-                _ => {}
-            }
-        }
+    let write_counters = |object: &mut Object<'_>, values: &CounterValues| {
+        // The CPU is written already, or is all of them.
+        write_cells(object, &COUNTERS[1..], &counter_cells(&"", values)[1..]);
     };
-    for area in per_cpu::all() {
+    for area in present() {
         json::line(&mut Out, |object| {
-            let shown = Shown::of(area);
-            object.text("kind", "smp-cpu");
-            object.number("cpu", area.cpu.index() as u64);
-            object.number("apic_id", u64::from(area.apic_id()));
-            object.text("state", shown.state);
-            object.number("interrupts", area.nr_interrupts());
-            object.number("seen", SHOOTDOWNS.seen(area.cpu));
-            counters(object, &SHOOTDOWNS.counters(area.cpu).values());
+            object.text("kind", "smp_cpu");
+            write_cells(object, &STATES, &state_cells(area, &Shown::of(area)));
+            write_counters(object, &SHOOTDOWNS.counters(area.cpu).values());
         })?;
     }
+    let write_or_null = |object: &mut Object<'_>, name: &str, number: Option<u64>| match number {
+        Some(number) => object.number(name, number),
+        None => object.null(name),
+    };
     for (member, standing) in missing() {
         json::line(&mut Out, |object| {
-            object.text("kind", "smp-missing");
+            let apic_id = (member.fate != Fate::NoEntry).then_some(member.apic_id.into());
+            object.text("kind", "smp_missing");
             object.number("entry", member.place as u64);
-            object.number("apic_id", u64::from(member.apic_id));
+            write_or_null(object, "apic_id", apic_id);
+            write_or_null(object, "cpu", member.cpu().map(|cpu| cpu.index() as u64));
             object.text("state", standing);
             object.text("reason", standing.reason());
         })?;
     }
+    for apic_id in members::unlisted() {
+        json::line(&mut Out, |object| {
+            object.text("kind", "smp_missing");
+            object.null("entry");
+            object.number("apic_id", u64::from(apic_id));
+            object.null("cpu");
+            object.text("state", UNLISTED);
+            object.text("reason", members::list());
+        })?;
+    }
     json::line(&mut Out, |object| {
+        let attendance = members::Attendance::now();
         object.text("kind", "smp");
-        object.number("online", per_cpu::all().filter(|area| area.state() == State::Online).count() as u64);
-        object.number("known", members::nr_known() as u64);
+        object.number("online", attendance.nr_online as u64);
+        object.number("known", attendance.nr_known as u64);
         object.number("generation", SHOOTDOWNS.generation());
-        counters(object, &totals());
+        object.text("mode", mode());
+        object.number("flush_pages", SHOOTDOWNS.settings().full_flush_pages() as u64);
+        write_counters(object, &totals());
     })
 }
 
@@ -256,6 +290,6 @@ fn ask_all() -> Status {
             None => println!("cpu {} does not take an NMI", other.cpu),
         }
     }
-    println!("smp: {nr_answers} of {nr_asked} CPUs answered an NMI");
+    println!("smp: {nr_answers} of {} answered an NMI", shown::counted(nr_asked, "CPU", "CPUs"));
     if nr_answers == nr_asked { Status::Ok } else { Status::Failed }
 }

@@ -114,9 +114,19 @@ pub(crate) fn tests() -> Vec<Test> {
             run.passes()
         }),
         Test::new("accounting::every-answer-for-programs-is-one-object-a-line", || {
-            let commands =
-                ["cpus --json", "tlb --json", "slabs --json", "slabs id=6 --json", "latency --json", "mem --json"];
-            let run = Run::of(script(2, &format!("{}; quit", commands.join("; "))))?;
+            let commands = [
+                "cpus --json",
+                "smp --json",
+                "clock --json",
+                "tlb --json",
+                "slabs --json",
+                "slabs id=6 --json",
+                "latency --json",
+                "mem --json",
+                "vmmap --json",
+                "vmmap --all --json",
+            ];
+            let run = Run::of(script(2, &format!("latency on; stress 1k seed=7; {}; quit", commands.join("; "))))?;
             run.ends(End::Success)?;
             for command in commands {
                 let lines = kernel::answer(run.serial(), command);
@@ -125,6 +135,7 @@ pub(crate) fn tests() -> Vec<Test> {
                     let kind = parse(line).and_then(|object| object.get("kind")?.as_str().map(str::to_string));
                     run.check(kind.is_some(), || format!("an object with a kind, found {line}"))?;
                 }
+                documents(&run, command)?;
             }
             let cpus = one(&run, "cpus --json", "cpus")?;
             run.check(cpus["online"] == 2 && cpus["known"] == 2, || format!("2 CPUs, found {cpus:?}"))?;
@@ -134,6 +145,22 @@ pub(crate) fn tests() -> Vec<Test> {
             run.passes()
         }),
     ]
+}
+
+/// The page says of every object in the answer to `command` what it is, and names each of its fields.
+pub(crate) fn documents(run: &Run, command: &str) -> Result<(), Failure> {
+    const PAGE: &str = include_str!("../../../docs/accounting.md");
+    let is_named = |name: &str| PAGE.contains(&format!("`{name}`"));
+    for line in kernel::answer(run.serial(), command).lines() {
+        let object = parse(line).unwrap_or_default();
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        run.check(is_named(kind), || format!("docs/accounting.md to name `{kind}`, of {command}"))?;
+        run.check(!kind.contains('-'), || format!("a kind whose words are joined by `_`, found {kind}"))?;
+        for name in object.keys() {
+            run.check(is_named(name), || format!("docs/accounting.md to name `{name}` of `{kind}`, of {command}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Lines of `mem`, and their names for programs. The first is the sum of the others.

@@ -48,7 +48,7 @@ pub use large::{
 pub use lazy::{MAX_WAITING, Sums, is_purging, lazy_limits, nr_purges, purge, set_lazy_limits, unmap_lazily, waiting};
 pub use mm::page_table::{Attributes, Level};
 pub use pages::{alloc_pages, free_pages, pages_at, unmap_at};
-pub use trials::{TRIALS, size_left_out};
+pub use trials::{ENOUGH_FRAMES, LeftOut, TRIALS, size_left_out};
 
 type Tables = PageTable<X86Format, DirectMapTables>;
 type Token = Unmapped<'static, X86Format, DirectMapTables>;

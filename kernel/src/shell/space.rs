@@ -2,11 +2,13 @@
 
 use kernel::args::{ArgError, Args};
 use kernel::figures::{Count, Things};
+use kernel::shown;
 
 use super::{Command, Status, tlb};
 use crate::baseline::Baseline;
 use crate::console::println;
-use crate::space::{self, TRIALS};
+use crate::reclaim;
+use crate::space::{self, ENOUGH_FRAMES, LeftOut, TRIALS};
 
 /// The commands of this module.
 pub const COMMANDS: &[Command] = &[Command {
@@ -16,7 +18,8 @@ pub const COMMANDS: &[Command] = &[Command {
     details: "purge: one shootdown for all ranges that are unmapped and wait. Comes first if both are asked for.\n\
               ranges=N, pages=N: how much may wait in the queue of a CPU before it purges.\n\
               test: maps, unmaps, protects and remaps ranges of many sizes, and has every CPU look; unmaps what must not\n\
-              be unmapped; does without memory, and without addresses.",
+              be unmapped; does without memory, and without addresses. What there is no memory for is left out, and said; with\n\
+              32 MiB of usable memory that is a failure.",
     run,
 }];
 
@@ -59,40 +62,59 @@ fn test() -> Status {
         println!("space: FAIL: memory does not add up before the trials");
         return Status::Failed;
     };
-    if let Some(nr_pages) = space::size_left_out() {
+    let size_left_out = space::size_left_out();
+    if let Some(nr_pages) = size_left_out {
         println!("space: ranges of {nr_pages} pages are left out: too little memory");
     }
     // Halted CPUs forget everything when they are called: those that run are the harder half.
-    let (nr_tried, mut nr_failed) = try_all("all others halted");
-    let (nr_tried_again, nr_failed_again) = tlb::with_busy_cpus(|| try_all("all others running"));
-    nr_failed += nr_failed_again;
+    let tallies = [try_all("all others halted"), tlb::with_busy_cpus(|| try_all("all others running"))];
+    let nr_left_out = tallies.iter().map(|tally| tally.nr_left_out).max().unwrap_or(0);
+    let mut nr_failed: usize = tallies.iter().map(|tally| tally.nr_failed).sum();
     if let Some(difference) = baseline.compare() {
         println!("space: FAIL: {difference}");
+        nr_failed += 1;
+    }
+    let nr_usable = reclaim::boot_memory().nr_usable;
+    let wants_memory = size_left_out.is_some() || tallies.iter().any(|tally| tally.nr_without_memory > 0);
+    if wants_memory && nr_usable >= ENOUGH_FRAMES {
+        println!("space: FAIL: with {} usable frames nothing may lack memory", Count(nr_usable));
         nr_failed += 1;
     }
     if nr_failed > 0 {
         return Status::Failed;
     }
-    println!("space: PASS {} trials, with CPUs that are halted and running", nr_tried.min(nr_tried_again));
+    let left_out = shown::by(|f| if nr_left_out > 0 { write!(f, ", {nr_left_out} left out") } else { Ok(()) });
+    let nr_tried = TRIALS.len() - nr_left_out;
+    println!("space: PASS {nr_tried} trials{left_out}, with CPUs that are halted and running");
     Status::Ok
 }
 
-/// Runs all trials that can be run; how many that are, and how many of them failed.
-fn try_all(others: &str) -> (u64, u64) {
-    let (mut nr_tried, mut nr_failed) = (0, 0);
+/// What became of the trials.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    nr_failed: usize,
+    nr_left_out: usize,
+    /// Of these, for want of memory.
+    nr_without_memory: usize,
+}
+
+/// Runs all trials that can be run here.
+fn try_all(others: &str) -> Tally {
+    let mut tally = Tally::default();
     for trial in &TRIALS {
-        if let Some(why) = (trial.left_out)() {
-            println!("space: left out: {}: {why}", trial.name);
+        if let Some(why) = trial.left_out() {
+            println!("space: left out: {}, {others}: {why}", trial.name);
+            tally.nr_left_out += 1;
+            tally.nr_without_memory += usize::from(why == LeftOut::Memory);
             continue;
         }
-        nr_tried += 1;
         match (trial.run)() {
             Ok(()) => println!("space: ok: {}, {others}", trial.name),
             Err(wrong) => {
                 println!("space: FAIL: {}, {others}: {wrong}", trial.name);
-                nr_failed += 1;
+                tally.nr_failed += 1;
             }
         }
     }
-    (nr_tried, nr_failed)
+    tally
 }

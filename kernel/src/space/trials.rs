@@ -8,6 +8,7 @@ mod gigabyte;
 mod guards;
 mod shortage;
 
+use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,34 +80,75 @@ type Verdict = Result<(), Wrong>;
 pub struct Trial {
     /// What is tried.
     pub name: &'static str,
-    /// Why it cannot be tried here and now, if so.
-    pub left_out: fn() -> Option<&'static str>,
+    /// How many frames it cannot do without. The trials of all sizes leave out those that do not fit, by themselves.
+    nr_pages: usize,
+    /// What else it needs and there is not.
+    lack: fn() -> Option<&'static str>,
     /// Tries it.
     pub run: fn() -> Verdict,
 }
 
-const fn trial(name: &'static str, run: fn() -> Verdict) -> Trial {
-    Trial { name, left_out: || None, run }
+/// Why a trial cannot be run here and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// There are not enough free frames.
+    Memory,
+    /// Anything else.
+    Lack(&'static str),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "too little memory",
+            Self::Lack(what) => what,
+        })
+    }
+}
+
+impl Trial {
+    /// Why it is to be left out, if it is. Gives back all that lies idle before it looks for frames, for the trial and for
+    /// its page tables.
+    pub fn left_out(&self) -> Option<LeftOut> {
+        const TABLES: usize = 16;
+        HEAP.reclaim();
+        if (self.nr_pages + TABLES) as u64 > HEAP.frames().nr_free() {
+            return Some(LeftOut::Memory);
+        }
+        (self.lack)().map(LeftOut::Lack)
+    }
+}
+
+/// With so many usable frames a machine must have room for every trial and every size: where one is left out for want of
+/// memory all the same, that is a failure. 32 MiB; a machine of 64 MiB has more, and the largest size needs 24.
+pub const ENOUGH_FRAMES: u64 = (32 << 20) / PAGE_SIZE as u64;
+
+const fn trial(name: &'static str, nr_pages: usize, run: fn() -> Verdict) -> Trial {
+    Trial { name, nr_pages, lack: || None, run }
 }
 
 /// All of them.
 pub static TRIALS: [Trial; 13] = [
-    trial("ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", sizes),
-    trial("read-write to read-only is in force everywhere", rights),
-    trial("executable to not executable is in force everywhere", execution),
-    trial("a range of 2 MiB leaves is gone everywhere", large_leaves),
-    trial("a part of a large leaf loses its rights, the rest keeps them", parts),
+    trial("ranges of 0, 1, 31, 32, 33 and 4096 pages are gone everywhere", 1, sizes),
+    trial("read-write to read-only is in force everywhere", 1, rights),
+    trial("executable to not executable is in force everywhere", 1, execution),
+    trial("a range of 2 MiB leaves is gone everywhere", LARGE_AND_SMALL, large_leaves),
+    trial("a part of a large leaf loses its rights, the rest keeps them", PAGES_2MIB, parts),
     Trial {
-        left_out: gigabyte::left_out,
-        ..trial("a leaf of 1 GiB is seen, split, made whole and gone everywhere", gigabyte::gigabyte)
+        lack: gigabyte::lack,
+        ..trial("a leaf of 1 GiB is seen, split, made whole and gone everywhere", 1, gigabyte::gigabyte)
     },
-    trial("leaves change size and memory under the eyes of all CPUs", remaps),
-    trial("stacks and their guard pages cannot be unmapped", stacks),
-    trial("of the frees of one range by all CPUs at once all but one are refused", frees::at_once),
-    trial("a guard page that is mapped is found, and one of a range that is gone is none", guards::found),
-    trial("out of frames: what waits is purged before a request is refused", shortage::out_of_frames),
-    trial("a reclaim empties the magazines of addresses, too", shortage::ranges_in_magazines),
-    trial("out of addresses: what waits is purged before a request is refused", shortage::out_of_addresses),
+    trial("leaves change size and memory under the eyes of all CPUs", PAGES_2MIB, remaps),
+    trial("stacks and their guard pages cannot be unmapped", 1, stacks),
+    trial("of the frees of one range by all CPUs at once all but one are refused", 8, frees::at_once),
+    trial("a guard page that is mapped is found, and one of a range that is gone is none", 4, guards::found),
+    trial("out of frames: what waits is purged before a request is refused", 60, shortage::out_of_frames),
+    trial(
+        "a reclaim empties the magazines of addresses, too",
+        shortage::RANGES_AND_MAGAZINES,
+        shortage::ranges_in_magazines,
+    ),
+    trial("out of addresses: what waits is purged before a request is refused", 1, shortage::out_of_addresses),
 ];
 
 fn mapped(what: &'static str, result: Result<Mapped, Error>) -> Result<Mapped, Wrong> {
@@ -247,6 +289,8 @@ fn execution() -> Verdict {
 }
 
 const PAGES_2MIB: usize = 512;
+/// Two leaves of 2 MiB and a few of 4 KiB.
+const LARGE_AND_SMALL: usize = 2 * PAGES_2MIB + 5;
 
 fn large_leaves() -> Verdict {
     let zeroed = mapped("mapping", space::map_large(PAGES_2MIB + 1, RW, space::largest_leaf()))?;
@@ -256,7 +300,7 @@ fn large_leaves() -> Verdict {
     unsafe { space::unmap(zeroed) };
     seen?;
     for is_lazy in [false, true] {
-        let nr_pages = 2 * PAGES_2MIB + 5;
+        let nr_pages = LARGE_AND_SMALL;
         let mapped = mapped("mapping", space::map_large_filled(nr_pages, RW, Level::L2, with_address))?;
         let counts = space::leaf_counts(&mapped);
         let range = (mapped.start(), nr_pages);

@@ -12,6 +12,13 @@ pub(crate) fn tests() -> Vec<Test> {
             let run = passes(Settings { mem: "64M".into(), ..script(1, "") }, 12)?;
             run.says("space: left out: a leaf of 1 GiB")?.passes()
         }),
+        Test::new("space::trials-without-room-are-left-out", || {
+            // Some 2 MiB are usable, and less than that is free: too little for a large leaf.
+            let run = passes(Settings { mem: "10M".into(), ..script(1, "") }, 9)?;
+            run.says("space: left out: a range of 2 MiB leaves is gone everywhere")?
+                .says("9 trials, 4 left out")?
+                .passes()
+        }),
         Test::new("space::trials-on-4-cpus", || passes(roomy(script(4, "")), 13)?.passes()),
         Test::new("space::trials-in-xapic-mode", || passes(xapic(roomy(script(3, ""))), 13)?.passes()),
         Test::new("space::trials-without-leaves-of-1-gib", || {

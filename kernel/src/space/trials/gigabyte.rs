@@ -17,8 +17,8 @@ const NR_PAGES: usize = Level::L3.nr_pages() as usize;
 /// What the page holds.
 const WORD: u64 = 0x1_6162_6162;
 
-/// Why the trial is left out, if it is.
-pub(super) fn left_out() -> Option<&'static str> {
+/// What there is not, if so, and the trial needs.
+pub(super) fn lack() -> Option<&'static str> {
     if space::largest_leaf() < Level::L3 {
         return Some("this CPU has none");
     }

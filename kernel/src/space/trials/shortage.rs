@@ -83,15 +83,20 @@ fn nr_cached() -> u64 {
     space::arena().and_then(|arena| arena.quantum_counters().next()).map_or(0, |counters| counters.nr_cached)
 }
 
+/// Ranges for the next trial: more than the two magazines that this CPU keeps hold, so that the depot gets some.
+const NR_RANGES: u64 = 300;
+/// The frames that it needs: one for each range, and those of the magazines.
+pub(super) const RANGES_AND_MAGAZINES: usize = NR_RANGES as usize + 32;
+
 pub(super) fn ranges_in_magazines() -> Verdict {
-    /// More than the two magazines that this CPU keeps hold, so that the depot gets some.
-    const NR_RANGES: u64 = 300;
     let mut ranges = [const { None }; NR_RANGES as usize];
-    for place in &mut ranges {
+    let is_mapped = ranges.iter_mut().try_for_each(|place| {
         *place = Some(mapped("mapping", space::map(1, RW))?);
-    }
+        Ok(())
+    });
     // SAFETY: the trial's own.
     unsafe { space::unmap_batch(ranges.into_iter().flatten()) };
+    is_mapped?;
     let before = nr_cached();
     HEAP.reclaim();
     match (before, nr_cached()) {

@@ -2,9 +2,10 @@
 //!
 //! - At a terminal the serial line is the terminal: Ctrl-C goes to the guest, Ctrl-A x ends QEMU. No time limit.
 //! - Without one, `cmd` runs as a script that ends the machine, and the exit status is 0 only for its success.
-//! - Without one and without `cmd`, lines waiting on standard input are typed at the prompt, one for each prompt;
-//!   with nothing waiting there (`/dev/null`, an idle pipe) the demonstration runs.
-
+//! - Without one and without `cmd`, lines of standard input are typed at the prompt, one for each prompt. Where it has none
+//!   and ends (`/dev/null`, closed, an empty file) the demonstration runs. A pipe may be slow: its first line is waited for,
+//!   and where none comes in half a minute, as from somebody who holds a pipe and never writes, the demonstration is typed
+//!   instead, and behind it whatever has come in the meantime.
 //!
 //! Where no module is asked for, the small recording is loaded.
 
@@ -20,8 +21,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait for a first line on a standard input that is not a terminal before it counts as idle.
-const FIRST_LINE_WITHIN: Duration = Duration::from_millis(300);
+/// How long a first line on a standard input that is not a terminal is waited for before it counts as idle.
+const FIRST_LINE_WITHIN: Duration = Duration::from_secs(30);
+/// How long it is waited for in silence.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 
 /// Boots, and returns how it ended.
 pub fn run(mut settings: Settings) -> Result<End, Error> {
@@ -35,10 +38,17 @@ pub fn run(mut settings: Settings) -> Result<End, Error> {
     }
     if settings.cmd.is_empty() {
         let lines = lines_of_stdin();
-        if let Ok(first) = lines.recv_timeout(FIRST_LINE_WITHIN) {
-            return typed(&settings, first, &lines);
+        let limit = FIRST_LINE_WITHIN.as_secs();
+        let waits = || say(&format!("waiting for commands on standard input, {limit} s at most"));
+        match first_of(&lines, [SILENT_FOR, FIRST_LINE_WITHIN - SILENT_FOR], waits) {
+            First::Line(line) => return typed(&settings, vec![line], &lines, false),
+            First::Ended => say("no terminal and no input: running the demonstration"),
+            First::Idle => {
+                say("nothing came: running the demonstration, and then what has come by its end");
+                let demonstration = kernel::DEMONSTRATION.split(';').map(|command| command.trim().into()).collect();
+                return typed(&settings, demonstration, &lines, true);
+            }
         }
-        say("no terminal and no input: running the demonstration");
         settings.cmd = kernel::DEMONSTRATION.into();
     }
     settings.end_with_quit();
@@ -105,16 +115,46 @@ fn conclude(session: Session) -> End {
     report.end
 }
 
-/// Types lines at the prompt, each when the one before is done, and `quit` behind the last.
-fn typed(settings: &Settings, first: String, lines: &Receiver<String>) -> Result<End, Error> {
+/// What a standard input that is not a terminal begins with.
+#[derive(Debug, PartialEq, Eq)]
+enum First {
+    /// A line.
+    Line(String),
+    /// Its end.
+    Ended,
+    /// Nothing, for as long as was waited. It may begin yet.
+    Idle,
+}
+
+/// Waits for the first line, calling `between` once between the two times that it takes.
+fn first_of(lines: &Receiver<String>, [before, after]: [Duration; 2], between: impl FnOnce()) -> First {
+    let mut first = lines.recv_timeout(before);
+    if first == Err(RecvTimeoutError::Timeout) {
+        between();
+        first = lines.recv_timeout(after);
+    }
+    match first {
+        Ok(line) => First::Line(line),
+        Err(RecvTimeoutError::Disconnected) => First::Ended,
+        Err(RecvTimeoutError::Timeout) => First::Idle,
+    }
+}
+
+/// Types lines at the prompt, each when the one before is done: those in `first`, then those of the input, then `quit`.
+/// An input that `is_idle` is not waited for unless a line of it is there by then.
+fn typed(settings: &Settings, first: Vec<String>, lines: &Receiver<String>, is_idle: bool) -> Result<End, Error> {
     let mut session = Session::start(prepare(settings, Console::Pipe)?, settings.timeout, true)?;
-    let mut next = Some(first);
+    let mut first = first.into_iter();
+    let mut is_idle = is_idle;
     loop {
         let at_prompt = session.wait_until(settings.timeout, |serial| kernel::prompt(serial).map(|(len, _)| len));
         if at_prompt.is_err() {
             break;
         }
-        let line = next.take().or_else(|| next_line(lines, &mut session));
+        let line = first.next().or_else(|| match std::mem::take(&mut is_idle) {
+            true => lines.try_recv().ok(),
+            false => next_line(lines, &mut session),
+        });
         let Some(line) = line else {
             session.send(b"quit\n");
             break;
@@ -152,4 +192,40 @@ fn lines_of_stdin() -> Receiver<String> {
         }
     });
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_slow_pipe_is_waited_for_and_that_is_said_once() {
+        let (sender, lines) = channel();
+        let mut nr_said = 0;
+        let slow = thread::spawn(move || {
+            thread::sleep(5 * SHORT);
+            let _ = sender.send("smp".to_string());
+        });
+        assert_eq!(first_of(&lines, [SHORT, LONG], || nr_said += 1), First::Line("smp".into()));
+        assert_eq!(nr_said, 1);
+        assert!(slow.join().is_ok());
+    }
+
+    #[test]
+    fn an_input_that_has_ended_is_not_waited_for() {
+        let (sender, lines) = channel();
+        drop(sender);
+        assert_eq!(first_of(&lines, [LONG, LONG], || panic!("nothing to wait for")), First::Ended);
+    }
+
+    #[test]
+    fn a_pipe_that_is_held_open_is_idle_in_the_end() {
+        let (sender, lines) = channel();
+        assert_eq!(first_of(&lines, [SHORT, SHORT], || ()), First::Idle);
+        assert!(sender.send("late".to_string()).is_ok(), "and what comes later is not lost");
+        assert_eq!(lines.try_recv(), Ok("late".into()));
+    }
 }

@@ -13,6 +13,7 @@ mod console;
 mod debug;
 mod fault;
 mod image;
+mod input;
 mod memtest;
 mod oracle;
 mod qr;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         boot::tests(),
         clock::tests(),
         shell::tests(),
+        input::tests(),
         accounting::tests(),
         vmmap::tests(),
         console::tests(),

@@ -22,6 +22,7 @@ pub(crate) use score::{Refusal, Score, Scratch};
 
 use kernel::args::{ArgError, Args};
 use kernel::figures::{Bytes, Count, Percent};
+use kernel::shown;
 use kernel::trace::Trace;
 use mm::frame::PAGE_SIZE;
 
@@ -115,10 +116,10 @@ fn play(module: &Module) -> Result<Status, score::Refusal> {
     let score = Score::new(trace, nr_players, &mut scratch)?;
     let summary = score.checked.summary();
     println!(
-        "replay: {name}: {} events of {} recorded CPUs on {nr_players} of {} CPUs, needs about {}",
+        "replay: {name}: {} events of {} on {nr_players} of {}, needs about {}",
         Count(summary.nr_events),
-        trace.header().nr_cpus,
-        workers::nr_available(),
+        shown::counted(trace.header().nr_cpus.into(), "recorded CPU", "recorded CPUs"),
+        shown::counted(workers::nr_available() as u64, "CPU", "CPUs"),
         Bytes(score.needed_bytes)
     );
     let stage = Stage::new(&score)?;

@@ -78,7 +78,9 @@ impl Launch {
 fn describe(settings: &Settings, qemu: &Qemu, accelerator: &Accelerator) -> String {
     let (major, minor) = qemu.version;
     let name = if accelerator.argument == "kvm" { "KVM" } else { "TCG" };
-    format!("QEMU {major}.{minor}, {} CPUs, {}, {name} ({})", settings.nr_cpus(), settings.mem, accelerator.reason)
+    let s = if settings.nr_cpus() == 1 { "" } else { "s" };
+    let machine = format!("QEMU {major}.{minor}, {} CPU{s}, {}", settings.nr_cpus(), settings.mem);
+    format!("{machine}, {name} ({})", accelerator.reason)
 }
 
 /// What the machine boots from.

@@ -69,7 +69,7 @@ fn every_fate_but_the_usual_ones_says_why() {
     for fate in [Fate::NotAsked, Fate::NoRoom, Fate::NoMemory, Fate::OutOfReach, Fate::NoEntry] {
         assert!(fate.to_string().len() > 10, "{fate:?}");
     }
-    assert_eq!(Fate::SameId { as_entry: 3 }.to_string(), "the APIC id of entry 3");
+    assert_eq!(Fate::SameId { as_entry: 3 }.to_string(), "has the same APIC id as entry 3");
     assert_eq!(start(1).to_string(), "");
 }
 

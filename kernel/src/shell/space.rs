@@ -42,17 +42,17 @@ fn run<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     let (ranges, pages) = space::lazy_limits();
     let waiting = space::waiting();
     println!(
-        "space: {} page tables; {} ranges wait, {} frames mapped and {} large",
+        "space: {} page tables; waiting: {}, {} frames mapped and {} large",
         Count(space::nr_tables()),
-        Count(waiting.nr_ranges),
+        shown::counted(waiting.nr_ranges, "range", "ranges"),
         Count(waiting.nr_mapped),
         Count(waiting.nr_large),
     );
     println!(
-        "space: a purge is due at {} ranges or {} pages of a CPU; {} purges so far",
-        Count(ranges as u64),
-        Count(pages as u64),
-        Count(space::nr_purges()),
+        "space: a purge is due at {} or {} of a CPU; {} so far",
+        shown::counted(ranges as u64, "range", "ranges"),
+        shown::counted(pages as u64, "page", "pages"),
+        shown::counted(space::nr_purges(), "purge", "purges"),
     );
     Ok(Status::Ok)
 }

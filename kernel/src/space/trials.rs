@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arch::probe;
+use kernel::shown;
 use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use mm::page_table::{Attributes, Level};
@@ -64,7 +65,9 @@ impl core::fmt::Display for Wrong {
             Self::Result { what, error: Some(error) } => write!(f, "{what}: {error}"),
             Self::Result { what, error: None } => write!(f, "{what}: not refused"),
             Self::Seen { what, addr, nr_pages, nr_cpus } => {
-                write!(f, "{what}: not so for {nr_cpus} CPUs at {addr:#x}, of a range of {nr_pages} pages")
+                let cpus = shown::counted(*nr_cpus, "CPU", "CPUs");
+                let range = shown::counted(*nr_pages as u64, "page", "pages");
+                write!(f, "{what}: not so for {cpus} at {addr:#x}, of a range of {range}")
             }
             Self::Leaves { what, counts: [small, large, huge] } => {
                 write!(f, "{what}: {small} leaves of 4 KiB, {large} of 2 MiB, {huge} of 1 GiB")

@@ -9,6 +9,7 @@ use core::fmt;
 
 use arch::acpi::Readiness;
 use arch::entry::ApStart;
+use kernel::figures::Things;
 use kernel::roster::Fate;
 use kernel::shown;
 use smp::CpuId;
@@ -193,7 +194,7 @@ impl Attendance {
 
 impl fmt::Display for Attendance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} online", self.nr_online, shown::counted(self.nr_known as u64, "CPU", "CPUs"))
+        write!(f, "{} of {} online", self.nr_online, Things(self.nr_known as u64, "CPU"))
     }
 }
 

@@ -22,13 +22,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use kernel::args::{ArgError, Args};
 use kernel::chaos::Chaos;
-use kernel::figures::{Bytes, Count, Percent};
+use kernel::figures::{Bytes, Count, Percent, Things};
 use kernel::fixed::Fixed;
 use kernel::json;
 use kernel::memtest::{Order, Step, Test};
 use kernel::report::Format;
 use kernel::rng::SplitMix64;
-use kernel::shown;
 use mm::frame::{Frame, PAGE_SIZE};
 
 use crate::baseline::Baseline;
@@ -150,7 +149,7 @@ fn memtest<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgErr
         next_progress_ns: AtomicU64::new(time::now_ns() + 1_000_000_000),
     };
     if format == Format::Text {
-        println!("memtest: seed {seed}, {}, {}", shown::counted(nr_cpus as u64, "CPU", "CPUs"), run.flush);
+        println!("memtest: seed {seed}, {}, {}", Things(nr_cpus as u64, "CPU"), run.flush);
     }
     Ok(run.all(&chosen, nr_passes, &baseline))
 }

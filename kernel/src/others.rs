@@ -19,6 +19,7 @@ use arch::acpi::{Cpu, Readiness};
 use arch::apic::Mode;
 use arch::cpu::Features;
 use arch::entry::{ApStart, Identity};
+use kernel::figures::Things;
 use kernel::roster::{self, Entry, Fate, Limits};
 use kernel::shown;
 use mm::error::Result;
@@ -169,7 +170,7 @@ fn call_all(response: &Response<'_>, first: u32) -> (List, Vec<Member>, Parking)
                 Some(Err(error)) => {
                     log!(
                         "cpus: no memory for cpu {cpu} ({error}); going on with {}",
-                        shown::counted(cpu.index() as u64, "CPU", "CPUs")
+                        Things(cpu.index() as u64, "CPU")
                     );
                     has_memory = false;
                     entry.fate = Fate::NoMemory;
@@ -210,7 +211,7 @@ fn say_who_is_left_out(members: &[Member]) {
 /// Says what is wrong with the list as a whole.
 fn complain(response: &Response<'_>, first: u32, is_x2apic: bool, is_listed: bool) {
     if response.nr_told() != response.nr_listed() as u64 {
-        let nr_told = shown::counted(response.nr_told(), "CPU", "CPUs");
+        let nr_told = Things(response.nr_told(), "CPU");
         log!("cpus: the bootloader lists {nr_told}; {} are looked at", response.nr_listed());
     }
     if response.nr_told() == 0 {

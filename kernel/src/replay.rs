@@ -21,8 +21,7 @@ pub(crate) use player::{End, Failure, Stage, Unwatched, Watcher, play as play_st
 pub(crate) use score::{Refusal, Score, Scratch};
 
 use kernel::args::{ArgError, Args};
-use kernel::figures::{Bytes, Count, Percent};
-use kernel::shown;
+use kernel::figures::{Bytes, Count, Percent, Things};
 use kernel::trace::Trace;
 use mm::frame::PAGE_SIZE;
 
@@ -118,8 +117,8 @@ fn play(module: &Module) -> Result<Status, score::Refusal> {
     println!(
         "replay: {name}: {} events of {} on {nr_players} of {}, needs about {}",
         Count(summary.nr_events),
-        shown::counted(trace.header().nr_cpus.into(), "recorded CPU", "recorded CPUs"),
-        shown::counted(workers::nr_available() as u64, "CPU", "CPUs"),
+        Things(trace.header().nr_cpus.into(), "recorded CPU"),
+        Things(workers::nr_available() as u64, "CPU"),
         Bytes(score.needed_bytes)
     );
     let stage = Stage::new(&score)?;

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use kernel::args::{ArgError, Args};
+use kernel::figures::Things;
 use kernel::json::{self, Object};
 use kernel::report::{self, Cell, Column, Format};
 use kernel::roster::Fate;
@@ -65,7 +66,7 @@ fn print_tables() -> fmt::Result {
         "generation {}, {} rounds, everything is flushed above {}",
         SHOOTDOWNS.generation(),
         mode(),
-        shown::counted(SHOOTDOWNS.settings().full_flush_pages() as u64, "page", "pages")
+        Things(SHOOTDOWNS.settings().full_flush_pages() as u64, "page")
     );
     print_missing();
     println!("{}", members::Attendance::now());
@@ -290,6 +291,6 @@ fn ask_all() -> Status {
             None => println!("cpu {} does not take an NMI", other.cpu),
         }
     }
-    println!("smp: {nr_answers} of {} answered an NMI", shown::counted(nr_asked, "CPU", "CPUs"));
+    println!("smp: {nr_answers} of {} answered an NMI", Things(nr_asked, "CPU"));
     if nr_answers == nr_asked { Status::Ok } else { Status::Failed }
 }

@@ -44,15 +44,15 @@ fn run<'a>(mut args: Args<'a>, usage: &'static str) -> Result<Status, ArgError<'
     println!(
         "space: {} page tables; waiting: {}, {} frames mapped and {} large",
         Count(space::nr_tables()),
-        shown::counted(waiting.nr_ranges, "range", "ranges"),
+        Things(waiting.nr_ranges, "range"),
         Count(waiting.nr_mapped),
         Count(waiting.nr_large),
     );
     println!(
         "space: a purge is due at {} or {} of a CPU; {} so far",
-        shown::counted(ranges as u64, "range", "ranges"),
-        shown::counted(pages as u64, "page", "pages"),
-        shown::counted(space::nr_purges(), "purge", "purges"),
+        Things(ranges as u64, "range"),
+        Things(pages as u64, "page"),
+        Things(space::nr_purges(), "purge"),
     );
     Ok(Status::Ok)
 }

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arch::probe;
-use kernel::shown;
+use kernel::figures::Things;
 use mm::error::Error;
 use mm::frame::PAGE_SIZE;
 use mm::page_table::{Attributes, Level};
@@ -65,8 +65,8 @@ impl core::fmt::Display for Wrong {
             Self::Result { what, error: Some(error) } => write!(f, "{what}: {error}"),
             Self::Result { what, error: None } => write!(f, "{what}: not refused"),
             Self::Seen { what, addr, nr_pages, nr_cpus } => {
-                let cpus = shown::counted(*nr_cpus, "CPU", "CPUs");
-                let range = shown::counted(*nr_pages as u64, "page", "pages");
+                let cpus = Things(*nr_cpus, "CPU");
+                let range = Things(*nr_pages as u64, "page");
                 write!(f, "{what}: not so for {cpus} at {addr:#x}, of a range of {range}")
             }
             Self::Leaves { what, counts: [small, large, huge] } => {

@@ -19,7 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("tlb::the-same-machine-counts-the-same", move || counts_repeat(&counting(4))),
         Test::new("tlb::threshold-is-measured-and-set", || threshold_is_set(script(2, ""))),
         Test::new("tlb::ctrl-c-ends-the-naive-way", || cancelled(script(4, ""))),
-        Test::new("tlb::answers-for-programs-are-whole", || for_programs(script(2, ""))),
+        Test::new("tlb::answers-for-programs-are-whole", || for_programs(script(4, ""))),
         Test::new("tlb::what-cannot-be-done-is-said", || refusals(script(2, ""))),
         Test::new("tlb::wrong-options-are-told", || wrong_options(script(2, ""))),
     ]
@@ -136,7 +136,13 @@ fn cancelled(settings: Settings) -> Outcome {
 
 /// Nothing but objects, and all that people are told is in them.
 fn for_programs(settings: Settings) -> Outcome {
-    let commands = ["tlb pages=64 --json", "tlb flush-pages=9 threshold --json", "tlb flush-pages=8 --json"];
+    // The second takes seconds, in which people are told how far it is.
+    let commands = [
+        "tlb pages=64 --json",
+        "tlb pages=768 --json",
+        "tlb flush-pages=9 threshold --json",
+        "tlb flush-pages=8 --json",
+    ];
     let run = Run::of(Settings { cmd: format!("{}; tlb pages=64; quit", commands.join("; ")), ..settings })?;
     run.ends(End::Success)?;
     let mut objects = Vec::new();

@@ -45,8 +45,7 @@ pub fn run(mut settings: Settings) -> Result<End, Error> {
             First::Ended => say("no terminal and no input: running the demonstration"),
             First::Idle => {
                 say("nothing came: running the demonstration, and then what has come by its end");
-                let demonstration = kernel::DEMONSTRATION.split(';').map(|command| command.trim().into()).collect();
-                return typed(&settings, demonstration, &lines, true);
+                return typed(&settings, demonstration(), &lines, true);
             }
         }
         settings.cmd = kernel::DEMONSTRATION.into();
@@ -113,6 +112,12 @@ fn conclude(session: Session) -> End {
         say(report.qemu_said.trim_end());
     }
     report.end
+}
+
+/// The demonstration's commands, to be typed: without its end, as more may follow.
+fn demonstration() -> Vec<String> {
+    let commands = kernel::DEMONSTRATION.split(';').map(str::trim);
+    commands.filter(|command| *command != "quit").map(str::to_string).collect()
 }
 
 /// What a standard input that is not a terminal begins with.
@@ -219,6 +224,12 @@ mod tests {
         let (sender, lines) = channel();
         drop(sender);
         assert_eq!(first_of(&lines, [LONG, LONG], || panic!("nothing to wait for")), First::Ended);
+    }
+
+    #[test]
+    fn behind_a_demonstration_that_is_typed_there_may_be_more() {
+        let commands = demonstration();
+        assert!(commands.len() > 3 && commands.iter().all(|command| !command.is_empty() && command != "quit"));
     }
 
     #[test]

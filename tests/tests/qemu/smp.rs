@@ -319,7 +319,8 @@ fn counts() -> Outcome {
     run.check(cpus.iter().all(|cpu| cpu["state"] == "Online"), || "three CPUs online".into())?;
     for cpu in &cpus {
         let number = |name: &str| cpu[name].as_u64().unwrap_or(u64::MAX);
-        let is_newest = number("seen") + number("behind") >= all[0]["generation"].as_u64().unwrap_or(u64::MAX);
+        let is_newest =
+            number("seen").saturating_add(number("behind")) >= all[0]["generation"].as_u64().unwrap_or(u64::MAX);
         run.check(is_newest, || format!("generations seen and missed to be all in {cpu}"))?;
         let is_present = cpu["now"] == if number("cpu") == 0 { "running" } else { "halted" };
         run.check(is_present, || format!("one CPU that runs, and halted ones, found {cpu}"))?;

@@ -21,6 +21,7 @@ mod replay;
 mod screen;
 mod shell;
 mod smp;
+mod smp_told;
 mod space;
 mod stick;
 mod stress;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         oracle::tests(),
         fault::tests(),
         smp::tests(),
+        smp_told::tests(),
         debug::tests(),
         image::tests(),
         screen::tests(),

@@ -3,13 +3,16 @@
 #![cfg(not(any(loom, shuttle)))]
 
 mod machine;
+#[path = "shootdown/shorthand.rs"]
+mod shorthand;
+#[path = "shootdown/waits.rs"]
+mod waits;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use machine::{Cpu, Machine, NR_PAGES, PAGE_SIZE, pages};
 use smp::shootdown::{Mode, Presence};
-use smp::watchdog::{WaitingFor, wait_for};
-use smp::{Barrier, CpuId, CrossCall, Hardware, PageRange, Shootdown, WorkSlots};
+use smp::{Barrier, CrossCall, Hardware, PageRange, Shootdown, WorkSlots};
 
 /// All four are statics of the kernel.
 static _STATICS: (Shootdown, CrossCall, WorkSlots, Barrier) =
@@ -405,94 +408,6 @@ fn cpus_that_never_answer_are_dumped_and_then_named() {
         assert_eq!(machine_at_panic.nr_ipis.load(Relaxed), 5, "three, then two again");
     });
     machine.shootdown.wait(&zero, round);
-}
-
-/// Interrupts to all but self since the last call.
-fn take_shorthands<const N: usize>(machine: &Machine<N>) -> usize {
-    machine.nr_shorthands.swap(0, Relaxed)
-}
-
-/// The shorthand would interrupt a CPU that is still the bootloader's, as a machine of this test makes sure.
-#[test]
-fn no_shorthand_unless_every_cpu_of_the_machine_is_online() {
-    let machine = Machine::<4>::new();
-    let cpus: [Cpu<4>; 4] = std::array::from_fn(|index| machine.cpu(index));
-    cpus[..3].iter().for_each(|cpu| machine.shootdown.join(cpu));
-    let round = || {
-        let before = machine.shootdown.counters(cpus[0].id).values();
-        initiate(&cpus, &[pages(5, 1)]);
-        let after = machine.shootdown.counters(cpus[0].id).values();
-        (after.interrupted - before.interrupted, after.ipis_sent - before.ipis_sent, take_shorthands(&machine))
-    };
-    assert_eq!(round(), (2, 2, 0), "one is missing, and nobody has said that all are there");
-    machine.shorthand.allow(4);
-    assert_eq!(round(), (2, 2, 0), "one is missing all the same");
-    machine.shootdown.join(&cpus[3]);
-    assert_eq!(round(), (3, 1, 1));
-}
-
-/// One that has left may be anywhere.
-#[test]
-fn no_shorthand_once_a_cpu_has_left_and_none_for_fewer_than_all() {
-    let machine = Machine::<4>::new();
-    let cpus = machine.online_cpus();
-    machine.shorthand.allow(4);
-    initiate(&cpus, &[pages(5, 1)]);
-    assert_eq!(take_shorthands(&machine), 1);
-    machine.shootdown.enter_idle(&cpus[2]);
-    initiate(&cpus, &[pages(5, 1)]);
-    assert_eq!(take_shorthands(&machine), 0, "it would wake the one that is idle");
-    machine.shootdown.leave_idle(&cpus[2]);
-    machine.shootdown.leave(&cpus[3]);
-    for sender in [&cpus[0], &cpus[1]] {
-        let round = machine.shootdown.begin(sender, [pages(5, 1)].into_iter());
-        cpus.iter().for_each(Cpu::window);
-        machine.shootdown.wait(sender, round);
-    }
-    assert_eq!(take_shorthands(&machine), 0);
-    machine.shootdown.join(&cpus[3]);
-    initiate(&cpus, &[pages(5, 1)]);
-    assert_eq!(take_shorthands(&machine), 1, "it is back");
-}
-
-/// Something that one CPU does and others wait for, not in answer to an interrupt.
-#[test]
-fn a_cpu_that_keeps_others_waiting_is_named_once_and_interrupted_by_nobody() {
-    let machine = Machine::<4>::new();
-    let [zero, ..] = machine.online_cpus();
-    machine.watchdog_ticks.store(10, Relaxed);
-    machine.freezes_clock_after_report.store(true, Relaxed);
-    let is_reported = || !machine.late_reports.lock().unwrap().is_empty();
-    wait_for(&zero, CpuId::new(2).unwrap(), WaitingFor::Purge, is_reported);
-    let reports = machine.late_reports.lock().unwrap();
-    assert_eq!((reports.len(), machine.nr_ipis.load(Relaxed)), (1, 0));
-    let text = reports[0].to_string();
-    assert!(text.starts_with("cpu 2 has not ended its purge of what is unmapped for 2"), "{text}");
-    assert!(text.ends_with(" ticks, cpu 0 waits"), "{text}");
-}
-
-#[test]
-#[should_panic(expected = "cpu 1 has not ended its reclaim of memory for 4")]
-fn what_never_ends_stops_the_machine() {
-    let machine = Machine::<4>::new();
-    let [zero, ..] = machine.online_cpus();
-    machine.watchdog_ticks.store(10, Relaxed);
-    wait_for(&zero, CpuId::new(1).unwrap(), WaitingFor::Reclaim, || false);
-}
-
-/// As others that wait do, or two that wait for each other would never end.
-#[test]
-fn who_waits_for_another_cpu_serves_its_own_requests() {
-    let machine = Machine::<2>::new();
-    let [zero, one] = machine.online_cpus();
-    zero.interrupts_on.set(false);
-    assert!(zero.read(3));
-    one.unmap(3);
-    let round = machine.shootdown.begin(&one, [pages(3, 1)].into_iter());
-    let has_flushed = || machine.shootdown.seen(zero.id) == machine.shootdown.generation();
-    wait_for(&zero, one.id, WaitingFor::Purge, has_flushed);
-    machine.shootdown.wait(&one, round);
-    assert!(!machine.tlb_holds(0, 3));
 }
 
 /// Runs a check on the way out of a test that ends in a panic.

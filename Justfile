@@ -88,7 +88,7 @@ bench-native *args:
 [group('run')]
 [no-cd]
 bench *args: build
-    @{{ bench_tool }} record {{ quote(again + " bench" + (if args == "" { "" } else { " " + args })) }} {{ words }} timeout={{ if timeout == "120" { "600" } else { timeout } }} cmd={{ quote("bench --json " + args + "; quit") }}
+    @{{ bench_tool }} record {{ quote(again + " bench" + (if args == "" { "" } else { " " + args })) }} {{ words }} timeout={{ if timeout == "120" { "600" } else { timeout } }} cmd={{ quote("bench --json " + replace(args, "--json", "") + "; quit") }}
 
 # Make a page of plots and tables of FILES, by default of all in target/bench: target/bench/report.html
 [group('run')]

@@ -100,7 +100,7 @@ const LIES: [Lie; 17] = [
         true,
         "APIC id 1 to 3: Unlisted: the bootloader's list is empty",
     ),
-    lie("endless", "cpus: the bootloader lists 18446744073709551615 CPUs; 4 are looked at", (4, 4), true, ""),
+    lie("endless", "cpus: the bootloader lists 18,446,744,073,709,551,615 CPUs; 4 are looked at", (4, 4), true, ""),
     lie("flag", "cpus: the APICs are in x2APIC, and the bootloader says xAPIC", (4, 4), true, ""),
     lie("xapic", "(xAPIC)", (4, 4), true, ""),
 ];

@@ -164,7 +164,12 @@ fn map_as(kind: Kind, nr_pages: usize, attributes: Attributes, fill: impl Fn(usi
 /// What cannot be had at all must not take everybody's frames on the way to finding out.
 fn see_that_there_are(nr_pages: usize) -> Result<()> {
     let is_there = || nr_pages as u64 <= HEAP.frames().nr_free() + HEAP.page_counters().nr_frames;
-    if is_there() || purge().nr_pages > 0 && is_there() {
+    if is_there() {
+        return Ok(());
+    }
+    // Whatever it says: another CPU's, which it has waited for, may have freed everything.
+    purge();
+    if is_there() {
         return Ok(());
     }
     Err(Error::OutOfMemory { bytes: nr_pages.saturating_mul(PAGE_SIZE) })
@@ -196,7 +201,11 @@ impl<I: Iterator> ExactSizeIterator for Exactly<I> {}
 fn take_addresses(nr_pages: usize, align_pages: usize) -> Result<VirtRange> {
     let attempt = || space().arena.alloc_aligned(nr_pages, align_pages);
     match attempt() {
-        Err(Error::OutOfMemory { .. }) if purge().nr_ranges > 0 => attempt(),
+        Err(Error::OutOfMemory { .. }) => {
+            // Whatever it says: as above.
+            purge();
+            attempt()
+        }
         result => result,
     }
 }

@@ -109,7 +109,7 @@ impl Format for X86Format {
             panic!("{value:#x} is no leaf of {level:?}");
         };
         // A leaf is made accessed and dirty, so there is nothing of the hardware's to keep.
-        self.leaf(level, phys, attributes)
+        self.with_claim(self.leaf(level, phys, attributes), value & CLAIMED != 0)
     }
 
     fn with_claim(&self, value: u64, is_claimed: bool) -> u64 {

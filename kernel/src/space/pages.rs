@@ -76,9 +76,13 @@ pub unsafe fn free_pages(addr: usize) -> Result<()> {
     pages_at(addr).ok_or(foreign)?;
     let token = {
         // Of two frees of one range the second finds it claimed, or gone. The other waits for nobody, nor do others.
-        let _claim = SPACE.get().and_then(|space| space.tables.claim(addr)).ok_or(foreign)?;
-        // Asked again: another range may lie there since the first look. Who has claimed this one keeps it from changing.
+        let claim = SPACE.get().and_then(|space| space.tables.claim(addr)).ok_or(foreign)?;
+        // Asked again: another range may lie there since the first look, and the claim may have been of what lay there
+        // before. Of one that is the heap's nobody takes the claim away.
         let range = pages_at(addr).and_then(|nr_pages| VirtRange::new(addr, nr_pages)).ok_or(foreign)?;
+        if !claim.is_held() {
+            return Err(foreign);
+        }
         // Out of sight of `pages_at` from here on: the entries are quarantined, and stay so while the token is not spent.
         // SAFETY: as promised by the caller.
         unsafe { take_out(range) }

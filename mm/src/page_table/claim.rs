@@ -13,7 +13,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A leaf that is claimed.
 ///
-/// Having one tells you that nobody else gets one of the same leaf. Drop it when the leaf is unmapped, before the token of
+/// Having one tells you that nobody else gets one of the same leaf, while its owner leaves it alone: to unmap it, to split
+/// it or to make it part of a larger one takes the claim away, see [`is_held`](Self::is_held). Drop it when the leaf is unmapped, before the token of
 /// that is spent; or to let others have it.
 #[must_use = "others can claim the leaf as soon as this is dropped"]
 #[derive(Debug)]
@@ -40,6 +41,14 @@ impl<F: Format, T: Tables> PageTable<F, T> {
 
     fn is_leaf(&self, level: Level, value: u64) -> bool {
         matches!(self.format.decode(level, value), Entry::Leaf { .. })
+    }
+}
+
+impl<F: Format, T: Tables> Claim<'_, F, T> {
+    /// Whether the leaf is claimed still, and a leaf.
+    pub fn is_held(&self) -> bool {
+        let value = self.entry.load(Ordering::Relaxed);
+        self.table.is_leaf(self.level, value) && self.table.format.with_claim(value, true) == value
     }
 }
 

@@ -128,7 +128,7 @@ pub trait Format {
     /// What an entry of `level` says. Bits that the hardware sets by itself (accessed, dirty) make no difference.
     fn decode(&self, level: Level, value: u64) -> Entry;
 
-    /// Leaf `value` with other attributes, and with the bits that the hardware has set kept.
+    /// Leaf `value` with other attributes, and with the bits that the hardware has set, and a claim, kept.
     fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64;
 
     /// Leaf `value` with or without a mark, which the hardware ignores and which makes no difference to what it says.

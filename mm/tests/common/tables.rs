@@ -65,7 +65,7 @@ impl Format for Bits {
     }
 
     fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64 {
-        self.leaf(level, value & ADDR, attributes)
+        self.leaf(level, value & ADDR, attributes) | value & CLAIMED
     }
 
     fn with_claim(&self, value: u64, is_claimed: bool) -> u64 {

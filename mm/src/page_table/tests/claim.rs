@@ -19,6 +19,8 @@ fn a_leaf_is_claimed_once_until_the_claim_is_dropped_or_the_leaf_is_unmapped() {
     assert_eq!(entry_of(&table, BASE).load(Ordering::Relaxed) & (ACCESSED | DIRTY), ACCESSED | DIRTY);
 
     let claim = table.claim(BASE).unwrap();
+    assert!(claim.is_held());
+    assert!(matches!(protect(&table, range(BASE, 1), Attributes::READ_ONLY), Ok(Protected::Lowered(_))));
     let token = unmap(&table, pages).unwrap();
     assert!(table.claim(BASE).is_none(), "it is in quarantine");
     drop(claim);

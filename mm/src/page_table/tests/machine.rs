@@ -81,7 +81,7 @@ impl Format for LikeX86 {
     }
 
     fn with_attributes(&self, level: Level, value: u64, attributes: Attributes) -> u64 {
-        value & (ADDR | ACCESSED | DIRTY) | Self::flags(level, attributes)
+        value & (ADDR | ACCESSED | DIRTY | CLAIMED) | Self::flags(level, attributes)
     }
 
     fn with_claim(&self, value: u64, is_claimed: bool) -> u64 {

@@ -16,7 +16,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use arch::acpi::{Cpu, Readiness};
-use arch::apic::Mode;
+use arch::apic::{Mode, SendError};
 use arch::cpu::Features;
 use arch::entry::{ApStart, Identity};
 use kernel::figures::Things;
@@ -62,6 +62,11 @@ pub enum Held {
     },
     /// Nobody can say which CPUs there are.
     Unknown,
+    /// A CPU that the bootloader has lost could not be sent an INIT, and may run in it.
+    NotStopped {
+        /// Its APIC id.
+        apic_id: u32,
+    },
 }
 
 impl fmt::Display for Held {
@@ -70,6 +75,7 @@ impl fmt::Display for Held {
             Self::NotLeft { nr_cpus: 1 } => f.write_str("a CPU that was called has not left it"),
             Self::NotLeft { nr_cpus } => write!(f, "{nr_cpus} CPUs that were called have not left it"),
             Self::Unknown => f.write_str("nobody says which CPUs there are"),
+            Self::NotStopped { apic_id } => write!(f, "the CPU with APIC id {apic_id} could not be stopped"),
         }
     }
 }
@@ -99,7 +105,7 @@ pub fn start(info: &BootInfo) -> core::result::Result<Reclaimable, Held> {
     let has_strays = stop_unlisted(members, first)?;
     let is_complete = members.iter().all(|member| member.fate == Fate::First || member.is_online());
     if is_complete && !has_strays {
-        machine::allow_broadcast();
+        machine::allow_shorthand();
     }
     match nr_left_behind + nr_still_called {
         0 => Ok(Reclaimable(())),
@@ -347,8 +353,9 @@ fn give_up_on_the_rest(members: &[Member]) {
 /// Entries with neither flag, as QEMU's for seats that are free, are not in the list.
 fn stop_unlisted(members: &[Member], first: u32) -> core::result::Result<bool, Held> {
     let is_known = |member: &&Member| member.fate != Fate::NoEntry;
-    let Some(in_tables) = devices::get().and_then(|devices| devices.cpus.all()).filter(|cpus| !cpus.is_empty()) else {
-        // Nobody to ask: then the list has to be believed, if it is one that can be.
+    let nr_enabled = devices::get().map_or(0, |devices| devices.cpus.nr_enabled());
+    let Some(in_tables) = devices::get().and_then(|devices| devices.cpus.all()).filter(|_| nr_enabled > 0) else {
+        // Nobody to ask, since a table that enables nobody is wrong: then the list has to be believed, if it is one that can be.
         let can_be = !members.is_empty() && members.iter().all(|member| !member.fate.is_flaw());
         return if can_be { Ok(true) } else { Err(Held::Unknown) };
     };
@@ -360,12 +367,14 @@ fn stop_unlisted(members: &[Member], first: u32) -> core::result::Result<bool, H
         }
         // SAFETY: not the first CPU, and none that runs the kernel: those are all listed, by the APIC ids that they have
         // compared with their own.
-        let is_sent = machine::apic().is_some_and(|apic| unsafe { apic.send_init(apic_id) }.is_ok());
-        match (readiness, is_sent) {
-            (Readiness::OnlineCapable, _) => nr_capable += 1,
-            (Readiness::Enabled, true) => nr_stopped += 1,
+        let sent = machine::apic().map(|apic| unsafe { apic.send_init(apic_id) });
+        match (sent, readiness) {
+            (Some(Ok(_)), Readiness::Enabled) => nr_stopped += 1,
+            (Some(Ok(_)), Readiness::OnlineCapable) => nr_capable += 1,
             // One that this mode cannot name was not started in it either.
-            (Readiness::Enabled, false) => nr_out_of_reach += 1,
+            (Some(Err(SendError::DestinationTooWide { .. })), Readiness::Enabled) => nr_out_of_reach += 1,
+            (Some(Err(SendError::DestinationTooWide { .. })), Readiness::OnlineCapable) => {}
+            _ => return Err(Held::NotStopped { apic_id }),
         }
     }
     if nr_out_of_reach > 0 {

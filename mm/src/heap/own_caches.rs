@@ -172,19 +172,21 @@ impl<M: Machine> Heap<M> {
     ///
     /// # Errors
     ///
-    /// The handle again, and [`Error::Busy`] with the number of objects that are still out; [`Error::BadRequest`] if it
+    /// The handle again, and [`Error::Busy`] with the number of objects that are still out, perhaps none: then this is a
+    /// handler, or a destructor, that has interrupted a reclaim or holds one up; [`Error::BadRequest`] if it
     /// is none of a live cache.
     pub fn destroy_cache(&self, handle: CacheHandle) -> core::result::Result<(), (CacheHandle, Error)> {
         let cache = &self.caches[usize::from(handle.id)];
-        let exclusive = self.exclude_others();
+        // Not beside a reclaim, which goes through the cache: a handler that cannot wait for one leaves the cache alone.
+        let Some(exclusive) = self.exclude_others() else {
+            return Err((handle, Error::Busy { nr_objects: cache.slab_counters().nr_out as usize }));
+        };
         if !cache.is_live() {
             let value = usize::from(handle.id);
             return Err((handle, Error::BadRequest { value }));
         }
-        if let Some(exclusive) = &exclusive {
-            self.reclaim_alone(exclusive);
-            cache.settle(&self.supply);
-        }
+        self.reclaim_alone(&exclusive);
+        cache.settle(&self.supply);
         // Objects that are out keep slabs; so does a magazine that an interrupt found busy. A cache that goes leaves none.
         let slabs = cache.slab_counters();
         if slabs.nr_slabs > 0 || slabs.nr_quarantined_out > 0 || cache.nr_guarded() > 0 {

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::{Operation, Path, Recorders, read};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::{FrameRange, PAGE_SIZE};
 use crate::frame_bitmap::RunRequest;
 use crate::frame_table::Kind;
@@ -74,9 +74,10 @@ impl<M: Machine> Heap<M> {
     ///
     /// # Errors
     ///
-    /// [`crate::error::Error::OutOfMemory`] if there are not enough for all; nothing has changed then.
+    /// [`Error::OutOfMemory`] if there are not enough for all; [`Error::Busy`] in a handler that has
+    /// interrupted a reclaim. Nothing has changed then.
     pub fn record_latency(&self) -> Result<()> {
-        let _exclusive = self.exclude_others();
+        let Some(_exclusive) = self.exclude_others() else { return Err(Error::Busy { nr_objects: 0 }) };
         let latency = &self.supply().latency;
         let missing = || {
             let of_cpus = self.banks().map(|(_, bank)| &bank.latency.recorders);

@@ -95,7 +95,7 @@ fn map_direct(tables: &Tables, info: &BootInfo, (start, end): (u64, u64), larges
 }
 
 /// The next stretch of memory from `from` on, in whole pages; entries that touch or overlap are one stretch.
-fn next_memory(info: &BootInfo, from: u64) -> Option<(u64, u64)> {
+pub(super) fn next_memory(info: &BootInfo, from: u64) -> Option<(u64, u64)> {
     const PAGE: u64 = PAGE_SIZE as u64;
     let pages = info
         .memory()

@@ -84,7 +84,7 @@ pub struct Trial {
     /// What is tried.
     pub name: &'static str,
     /// How many frames it cannot do without. The trials of all sizes leave out those that do not fit, by themselves.
-    nr_pages: usize,
+    nr_frames: usize,
     /// What else it needs and there is not.
     lack: fn() -> Option<&'static str>,
     /// Tries it.
@@ -115,7 +115,7 @@ impl Trial {
     pub fn left_out(&self) -> Option<LeftOut> {
         const TABLES: usize = 16;
         HEAP.reclaim();
-        if (self.nr_pages + TABLES) as u64 > HEAP.frames().nr_free() {
+        if (self.nr_frames + TABLES) as u64 > HEAP.frames().nr_free() {
             return Some(LeftOut::Memory);
         }
         (self.lack)().map(LeftOut::Lack)
@@ -126,8 +126,8 @@ impl Trial {
 /// memory all the same, that is a failure. 32 MiB; a machine of 64 MiB has more, and the largest size needs 24.
 pub const ENOUGH_FRAMES: u64 = (32 << 20) / PAGE_SIZE as u64;
 
-const fn trial(name: &'static str, nr_pages: usize, run: fn() -> Verdict) -> Trial {
-    Trial { name, nr_pages, lack: || None, run }
+const fn trial(name: &'static str, nr_frames: usize, run: fn() -> Verdict) -> Trial {
+    Trial { name, nr_frames, lack: || None, run }
 }
 
 /// All of them.

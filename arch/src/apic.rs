@@ -235,8 +235,8 @@ impl LocalApic {
         self.command(Command::INIT, apic_id)
     }
 
-    /// Sends `vector` to every CPU but this one, by one ICR write, also to those that the kernel never started: they
-    /// keep it pending. Use it when all present CPUs are online.
+    /// Sends `vector` to every CPU but this one, by one ICR write, also to those that the kernel never started. Those
+    /// that wait for a start-up message drop it (Intel SDM volume 3, "Wait-for-SIPI"); others have no handler. Use it when all CPUs that could take it are online.
     #[inline]
     pub fn broadcast_all_but_self(&self, vector: u8) -> Result<u32, SendError> {
         self.command(Command::fixed(vector).all_but_self(), 0)

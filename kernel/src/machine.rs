@@ -86,7 +86,7 @@ pub fn use_broadcast(broadcast: tlb::Broadcast) {
 }
 
 /// States that every CPU that could take an interrupt runs this kernel.
-pub fn allow_broadcast() {
+pub fn allow_shorthand() {
     SHORTHAND.allow(SHOOTDOWNS.online().len());
 }
 

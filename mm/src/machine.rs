@@ -101,7 +101,8 @@ pub unsafe trait Machine: Send + Sync + 'static {
         None
     }
 
-    /// Takes back a range of `map_pages`. Returns when no CPU can reach it any more.
+    /// Takes back a range of `map_pages`. Its memory and its addresses are used again when no CPU can reach it any more,
+    /// which may be later than this returns.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ pub unsafe trait Machine: Send + Sync + 'static {
 
     /// Has what lies in this CPU's magazines of ranges and in their depots go back to the arena
     /// ([`SharedArena::reclaim_here`](crate::arena::SharedArena::reclaim_here)): addresses are no memory, but the magazines
-    /// that they lie in are. Called when memory is short, in a reclaim, with no lock of this crate held; waits for nobody and
+    /// that they lie in are. Called in a reclaim, when memory is short or idle, with no lock of this crate held; waits for nobody and
     /// asks for no memory. The other CPUs' magazines are [`Machine::drain_other_cpus`]'s to drain. A machine without quantum
     /// caches has nothing to do, which is the default.
     fn reclaim_ranges() {}

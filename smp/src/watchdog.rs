@@ -1,9 +1,9 @@
 //! Deadlines on wrapping clocks, and the report that names who is late.
 //!
-//! A wait for other CPUs goes through three stages: after T the interrupt is sent
-//! again, after another T the kernel dumps the CPU by NMI, after two more the machine stops with its number. Each stage
-//! counts from the one before, as seen by the waiter: a virtual machine that was paused for an hour gets its three
-//! warnings at the usual distance instead of all at once.
+//! A wait for other CPUs goes through three stages: after T the interrupt is sent again, after another T the kernel dumps
+//! the CPU by NMI, after two more the machine stops with its number. Each stage counts from the one before, as seen by the
+//! waiter: a virtual machine that was paused for an hour gets its three warnings at the usual distance instead of all at
+//! once.
 //!
 //! What is waited for may also be something that one CPU at a time does, and not in answer to an interrupt: [`wait_for`].
 

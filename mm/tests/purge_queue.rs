@@ -151,10 +151,11 @@ fn tangle() -> &'static Tangle {
     TANGLE.get().expect("set on each thread")
 }
 
-/// Runs one CPU on each of two threads. The tangle is left for good: it is small.
+/// Runs one CPU on each of two threads.
 fn two_cpus(heap: &TestHeap, first: fn(&'static Tangle), second: fn(&'static Tangle)) {
-    let tangle: &'static Tangle =
-        Box::leak(Box::new(Tangle { heap: heap.heap, queue: Queue::new(), step: AtomicU64::new(0) }));
+    let owner = Box::into_raw(Box::new(Tangle { heap: heap.heap, queue: Queue::new(), step: AtomicU64::new(0) }));
+    // SAFETY: made just now, and freed below, when both threads have ended.
+    let tangle: &'static Tangle = unsafe { &*owner };
     let banks = [heap.bank(0), heap.bank(1)];
     std::thread::scope(|scope| {
         for (cpu, (bank, run)) in banks.into_iter().zip([first, second]).enumerate() {
@@ -166,6 +167,8 @@ fn two_cpus(heap: &TestHeap, first: fn(&'static Tangle), second: fn(&'static Tan
             });
         }
     });
+    // SAFETY: the scope has ended both threads, and nobody else has got the reference.
+    drop(unsafe { Box::from_raw(owner) });
 }
 
 fn is_purging(cpu: usize) -> bool {

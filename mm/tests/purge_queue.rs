@@ -212,13 +212,13 @@ fn a_handler_in_a_purge_does_not_wait_for_who_reclaims() {
 #[test]
 fn a_destructor_in_a_drain_does_not_wait_for_who_purges() {
     fn purge(_object: NonNull<u8>) {
-        tangle().reach(2);
-        assert_eq!(tangle().purge(0, || ()), Purged::default(), "it is CPU 1's to purge");
         tangle().reach(3);
+        assert_eq!(tangle().purge(0, || ()), Purged::default(), "it is CPU 1's to purge");
+        tangle().reach(4);
     }
     fn ask_for_a_drain() {
-        tangle().reach(1);
-        tangle().wait_until(3);
+        tangle().reach(2);
+        tangle().wait_until(4);
     }
     let heap = TestHeap::new(256);
     let is_drained = |tangle: &'static Tangle| {
@@ -227,11 +227,14 @@ fn a_destructor_in_a_drain_does_not_wait_for_who_purges() {
         let object = tangle.heap.cache_alloc(&handle).expect("there is memory");
         // SAFETY: not used any more.
         unsafe { tangle.heap.cache_free(&handle, object) }.expect("it is out");
-        tangle.wait_until(1);
+        tangle.reach(1);
+        tangle.wait_until(2);
         tangle.heap.serve_drain();
-        assert!(tangle.step.load(Ordering::Acquire) >= 3, "the destructor ran");
+        assert!(tangle.step.load(Ordering::Acquire) >= 4, "the destructor ran");
     };
     let purges = |tangle: &'static Tangle| {
+        // CPU 0 has its cache by then, which it makes with everybody excluded from reclaiming.
+        tangle.wait_until(1);
         assert!(tangle.queue.put(1, item(1, 1)).is_ok());
         on_drain(Some(ask_for_a_drain));
         assert_eq!(tangle.purge(1, || tangle.heap.reclaim()).nr_ranges, 1);

@@ -63,15 +63,20 @@ pub(super) fn deaf() {
         println!("fault: there is no other CPU");
         return;
     };
+    beside_deaf(deaf, &|| SHOOTDOWNS.initiate_all(&Cpu));
+}
+
+/// Keeps the interrupts of `deaf` off for ever, and has all other CPUs do `job` from then on.
+fn beside_deaf(deaf: CpuId, job: &(dyn Fn() + Sync)) {
     let nr_deaf = AtomicUsize::new(0);
-    let job = |cpu| {
+    let run = |cpu| {
         if cpu == deaf {
             return listen_to_nobody(&nr_deaf);
         }
         machine::wait_until(|| nr_deaf.load(Ordering::Acquire) > 0, || false);
-        SHOOTDOWNS.initiate_all(&Cpu);
+        job();
     };
-    with(&others(), &job, || job(per_cpu::this().cpu));
+    with(&others(), &run, || run(per_cpu::this().cpu));
 }
 
 /// The last CPU keeps its interrupts off for ever. All others unmap lazily and purge: one waits for the last to flush, and the
@@ -81,19 +86,13 @@ pub(super) fn endless_purge() {
         println!("fault: there are no three CPUs");
         return;
     };
-    let nr_deaf = AtomicUsize::new(0);
-    let job = |cpu| {
-        if cpu == deaf {
-            return listen_to_nobody(&nr_deaf);
-        }
-        machine::wait_until(|| nr_deaf.load(Ordering::Acquire) > 0, || false);
+    beside_deaf(deaf, &|| {
         if let Ok(mapped) = space::map(1, Attributes::READ_WRITE) {
             // SAFETY: nobody has seen the page.
             unsafe { space::unmap_lazily(mapped) };
         }
         space::purge();
-    };
-    with(&others(), &job, || job(per_cpu::this().cpu));
+    });
 }
 
 static NR_ENDLESS: AtomicUsize = AtomicUsize::new(0);
